@@ -1,0 +1,2 @@
+def main() -> None:
+    raise SystemExit("envcheck: commands are not wired yet")
