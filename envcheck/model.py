@@ -11,8 +11,9 @@ import functools
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
+
+from .record import dataclass, field
 
 T = TypeVar("T")
 
@@ -41,7 +42,7 @@ class Driver:
     version: str | None = None
     cuda: str | None = None  # newest CUDA that the driver's libcuda speaks ("12.2")
     module: str | None = None  # proprietary, open
-    state: str | None = None  # ok, missing, mismatch, not-loaded, nouveau, broken, ...
+    state: str | None = None  # ok, missing, mismatch, not-loaded, not-injected, no-permission, nouveau, broken, ...
     source: str | None = None  # nvml, sysfs, procfs, nvidia-smi, what-if, report
 
 

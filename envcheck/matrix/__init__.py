@@ -8,12 +8,46 @@ from __future__ import annotations
 
 import functools
 import json
+import os.path
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from .errors import InputError
+from ..errors import InputError
+from .rows import (
+    Architecture,
+    Build,
+    Constraint,
+    CudaDriver,
+    Cudnn,
+    Distro,
+    DriverBranch,
+    GpuRow,
+    Index,
+    Release,
+    least_glibc,
+    version_key,
+)
+
+__all__ = [
+    "ROW_SECTIONS",
+    "SCHEMA",
+    "Architecture",
+    "Build",
+    "Constraint",
+    "CudaDriver",
+    "Cudnn",
+    "Distro",
+    "DriverBranch",
+    "GpuRow",
+    "Index",
+    "Matrix",
+    "Release",
+    "data_path",
+    "dumps",
+    "least_glibc",
+    "load",
+    "version_key",
+]
 
 SCHEMA = "envcheck.matrix/1"
 ROW_SECTIONS = (
@@ -31,11 +65,14 @@ ROW_SECTIONS = (
 )
 
 
-def data_path(name: str) -> Path:
-    """Where a data file lies: inside the wheel (``_data``) or beside the package (editable, checkout)."""
-    here = Path(__file__).resolve().parent
-    packed = here / "_data" / name
-    return packed if packed.exists() else here.parent / name
+def data_path(name: str) -> str:
+    """Where a data file lies: inside the wheel (``_data``) or beside the package (editable, checkout).
+
+    ``os.path`` and not ``pathlib``, here and in ``recipes``: its import is 4 ms of every start.
+    """
+    here = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    packed = os.path.join(here, "_data", name)
+    return packed if os.path.exists(packed) else os.path.join(os.path.dirname(here), name)
 
 
 def dumps(data: Mapping[str, Any]) -> str:
@@ -51,161 +88,6 @@ def dumps(data: Mapping[str, Any]) -> str:
         else:
             lines.append(f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}")
     return "{\n" + ",\n".join(lines) + "\n}\n"
-
-
-@functools.lru_cache(maxsize=4096)
-def version_key(text: str) -> tuple[int, ...]:
-    """Numeric parts of a dotted version, for comparing drivers, CUDA, Python and glibc numbers.
-
-    ``"535.104.05"`` -> ``(535, 104, 5)``. Raises ``ValueError`` for anything that is not dotted digits.
-    """
-    return tuple(int(part) for part in text.split("."))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Build:
-    """One wheel set or conda build of a torch release: a CUDA (or CPU) variant on one platform."""
-
-    torch: str
-    tag: str  # cu118, cpu
-    platform: str  # linux-x86_64, linux-aarch64, windows-x86_64, macos-arm64, macos-x86_64
-    cuda: str | None
-    index: str  # "pypi", or the tag of PyTorch's index; a conda channel's name in conda rows
-    on_pypi: bool  # PyPI's own wheel of this release is this variant
-    cudnn: str | None
-    nccl: str | None
-    triton: str | None
-    pythons: tuple[str, ...]  # "3.11", free-threaded "3.13t"
-    wheel_tag: str | None  # "manylinux_2_28_x86_64"
-    glibc: str | None  # the least glibc
-    sass: tuple[str, ...]  # compute capabilities with machine code: "8.6"
-    ptx: tuple[str, ...]
-    channel: str  # stable, legacy, unlisted
-    evidence: str  # bytes, listed, told, inferred
-    source: str
-    date: str
-    note: str | None = None
-
-    @property
-    def verified(self) -> bool:
-        """The bytes were read, or PyTorch's own page lists this very install command."""
-        return self.evidence in ("bytes", "listed")
-
-    @functools.cached_property
-    def key(self) -> tuple[int, ...]:
-        return version_key(self.torch)
-
-    @functools.cached_property
-    def cuda_key(self) -> tuple[int, ...]:
-        return version_key(self.cuda) if self.cuda else (0,)
-
-    @functools.cached_property
-    def archs(self) -> tuple[str, ...]:
-        return tuple("sm_" + a.replace(".", "") for a in self.sass) + tuple(
-            "compute_" + a.replace(".", "") for a in self.ptx
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Release:
-    torch: str
-    released: str
-    companions: Mapping[str, str]  # torchvision, torchaudio of the wheels
-    conda_companions: Mapping[str, str] | None = None  # where the pytorch channel's differ
-    source: str
-    date: str
-    note: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Constraint:
-    """A requirement to pin beside a range of torch releases: ``numpy<2`` beside ``torch <2.3``."""
-
-    torch: str  # PEP 440 specifier
-    requirement: str  # PEP 508
-    why: str
-    source: str
-    date: str
-    platforms: tuple[str, ...] = ()  # empty: every platform
-    package: str | None = None  # only beside this companion
-
-
-@dataclass(frozen=True, kw_only=True)
-class CudaDriver:
-    """The driver numbers of one CUDA toolkit release (GA of that minor)."""
-
-    cuda: str
-    linux: str | None  # toolkit-exact minimum
-    windows: str | None
-    minor_linux: str | None  # minimum under minor-version compatibility
-    minor_windows: str | None
-    source: str
-    date: str
-    note: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class DriverBranch:
-    branch: str
-    kind: str  # lts, production, new-feature, legacy, developer, unknown
-    cuda: str  # what nvidia-smi shows
-    first: str | None  # first release of the branch that a source names
-    platforms: tuple[str, ...]  # linux, windows
-    architectures: tuple[str, ...]  # generations that it drives
-    modules: tuple[str, ...]  # proprietary, open
-    eol: str | None
-    ended: bool | None
-    source: str
-    date: str
-    note: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Architecture:
-    """A compute capability: its generation and what drives it."""
-
-    compute_capability: str
-    architecture: str
-    tensor_cores: int | None  # generation; None where it depends on the chip (7.5)
-    first_branch: str | None
-    last_branch: str | None  # None: still driven by the newest
-    modules: tuple[str, ...]
-    integrated: bool
-    source: str
-    date: str
-    runs: tuple[str, ...] | None = None  # SASS that it runs besides its own, where the usual rule does not hold
-    note: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Distro:
-    id: str
-    version: str | None
-    name: str
-    family: str
-    python: str | None
-    glibc: str | None
-    nvidia_repo: str | None  # "ubuntu2204"
-    kernel_headers: str | None
-    source: str
-    date: str
-    ended: bool | None = None
-    archive_driver: str | None = None  # newest driver in the distribution's own archive
-    externally_managed: bool | None = None
-    note: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Index:
-    """A place that serves torch wheels. ``url`` holds ``{tag}`` where the variant goes."""
-
-    id: str
-    kind: str  # pytorch, find-links, pypi, jetson
-    url: str
-    source: str
-    date: str
-    hosts: tuple[str, ...] = ()
-    note: str | None = None
 
 
 class Matrix:
@@ -267,6 +149,11 @@ class Matrix:
         return {r.cuda: r for r in self.rows("cuda", CudaDriver)}
 
     @functools.cached_property
+    def cudnn(self) -> dict[tuple[str, str], Cudnn]:
+        """Keyed by (version, CUDA major): ``("9.10.2.21", "12")``."""
+        return {(r.cudnn, r.cuda_major): r for r in self.rows("cudnn", Cudnn)}
+
+    @functools.cached_property
     def branches(self) -> dict[str, DriverBranch]:
         return {r.branch: r for r in self.rows("driver_branches", DriverBranch)}
 
@@ -282,12 +169,27 @@ class Matrix:
     def indexes(self) -> dict[str, Index]:
         return {r.id: r for r in self.rows("indexes", Index)}
 
+    @functools.cached_property
+    def gpus(self) -> tuple[GpuRow, ...]:
+        return self.rows("gpus", GpuRow)
+
+    @functools.cached_property
+    def gpu_positions(self) -> dict[str, int]:
+        """Positions of GPU rows by PCI id (upper case). Builds no row: a lookup needs one of hundreds."""
+        return {id: i for i, row in enumerate(self.data["gpus"]) for id in row.get("pci_ids", ())}
+
+    def gpu_rows(self, positions: Iterable[int]) -> tuple[GpuRow, ...]:
+        """Only these rows as dataclasses."""
+        return self.rows("gpus", GpuRow, [self.data["gpus"][i] for i in positions])
+
     def distro(self, id: str | None, version: str | None) -> Distro | None:
-        """The row of a distribution; a rolling one has no version."""
-        for row in self.distros:
-            if row.id == id and row.version in (None, version):
-                return row
-        return None
+        """The row of a distribution; ``9.4`` falls back to the row of ``9``, a rolling one has no version."""
+        rows = {row.version: row for row in self.distros if row.id == id}
+        while version:
+            if version in rows:
+                return rows[version]
+            version = version.rpartition(".")[0]
+        return rows.get(None)
 
     def branch_of(self, driver: str, windows: bool = False) -> DriverBranch | None:
         """The branch of a driver version; for an unlisted one the nearest older branch, else None.
@@ -309,12 +211,12 @@ class Matrix:
 @functools.lru_cache(maxsize=4)
 def load(path: str | None = None) -> Matrix:
     """Read the matrix (the packaged one by default). Raises ``InputError`` if unreadable or not a matrix."""
-    file = Path(path) if path else data_path("compat_matrix.json")
+    file = path or data_path("compat_matrix.json")
     try:
-        text = file.read_bytes()
-        data = json.loads(text)
+        with open(file, "rb") as stream:
+            data = json.loads(stream.read())
     except OSError as error:
         raise InputError(f"cannot read the compatibility matrix {file}: {error.strerror or error}") from None
     except ValueError as error:
         raise InputError(f"{file} is not valid JSON ({error}); restore it or reinstall envcheck") from None
-    return Matrix(data, str(file))
+    return Matrix(data, file)
