@@ -1,0 +1,133 @@
+"""``doctor --deep``: the probe in a real interpreter with a stand-in for torch, and the merge of what it says."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envcheck.checks import run_checks
+from envcheck.cli import main
+from envcheck.detect.deep import look_deeper, told
+from envcheck.host import CommandResult, LiveHost
+from envcheck.matrix import load
+from envcheck.model import OS, Driver, Gpu, Machine, Python, Torch
+
+MACHINE = Machine(
+    os=OS(id="ubuntu", version="22.04", family="debian", platform="linux", arch="x86_64", glibc="2.35"),
+    driver=Driver(version="550.144.03", cuda="12.4", state="ok"),
+    gpus=(Gpu(name="NVIDIA GeForce RTX 4090", compute_capability="8.9"),),
+    python=Python(version="3.11.7", executable=sys.executable, environment="venv"),
+    torch=Torch(version="2.6.0+cu124", cuda="12.4", source="pip"),
+    packages={"torch": "2.6.0+cu124", "nvidia-cudnn-cu12": "9.1.0.70"},
+)
+WORKS = """
+class _Version: cuda = "12.4"
+version = _Version()
+__version__ = "2.6.0+cu124"
+print("a library that prints")
+class _Scalar:
+    def sum(self): return self
+    def item(self): return 8.0
+def ones(n, device): return _Scalar()
+class cuda:
+    @staticmethod
+    def get_arch_list(): return ["sm_89"]
+    @staticmethod
+    def is_available(): return True
+    @staticmethod
+    def device_count(): return 1
+    @staticmethod
+    def init(): {init}
+class backends:
+    class cudnn:
+        @staticmethod
+        def version(): return 90100
+"""
+Use = Callable[[str], Machine]
+
+
+@pytest.fixture
+def deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Use:
+    """Look deeper at an interpreter whose torch is this source."""
+
+    def run(source: str) -> Machine:
+        (tmp_path / "torch").mkdir()
+        (tmp_path / "torch" / "__init__.py").write_text(source, encoding="utf-8")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        return look_deeper(LiveHost(), MACHINE, timeout=10.0)
+
+    return run
+
+
+def test_a_torch_that_works(deep: Use) -> None:
+    machine = deep(WORKS.replace("{init}", "pass"))
+    assert machine.torch is not None and machine.torch.cuda_available is True
+    assert machine.facts["deep"]["context"] is True and machine.facts["deep"]["cudnn"] == 90100
+    assert (machine.problems, machine.symptoms) == ({}, ())
+
+
+def test_an_import_that_fails_is_a_symptom(deep: Use) -> None:
+    machine = deep("raise ImportError('libcudnn.so.9: cannot open shared object file: No such file or directory')")
+    assert machine.torch is not None and machine.torch.cuda_available is None
+    assert any("libcudnn.so.9" in s.text for s in machine.symptoms)
+    assert run_checks(machine, load(None)).findings[0].code == "cudnn-not-found"
+
+
+def test_a_context_that_fails_outweighs_is_available(deep: Use) -> None:
+    error = "raise RuntimeError('CUDA error: all CUDA-capable devices are busy or unavailable')"
+    machine = deep(WORKS.replace("{init}", error))
+    assert machine.torch is not None and machine.torch.cuda_available is False
+    assert machine.facts["deep"]["error"]["stage"] == "a CUDA context"
+    assert run_checks(machine, load(None)).verdict == "broken"
+
+
+def test_a_crash_says_where(deep: Use) -> None:
+    machine = deep("import os; os.kill(os.getpid(), 6)")
+    assert "signal 6 during import torch" in machine.problems["deep"]
+
+
+def test_a_hang_ends_at_the_deadline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "torch.py").write_text("import time; time.sleep(60)", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    start = time.monotonic()
+    machine = look_deeper(LiveHost(), MACHINE, timeout=1.5)
+    assert time.monotonic() - start < 5
+    assert machine.problems["deep"] == "import torch did not end in 1.5 s in the target interpreter"
+
+
+def test_a_library_from_elsewhere_is_a_conflict() -> None:
+    line = json.dumps({"libraries": ["/opt/cudnn/lib/libcudnn.so.8.9.2", "/x/site-packages/nvidia/libcudnn.so.9"]})
+    result = CommandResult(argv=("x",), rc=0, stdout=f'{line}\n{{"done": true}}\n')
+    machine = told(MACHINE, result, 1.0)
+    assert [c["path"] for c in machine.facts["library_conflicts"]] == ["/opt/cudnn/lib/libcudnn.so.8.9.2"]
+    assert [f.code for f in run_checks(machine, load(None)).findings if f.status == "fail"] == [
+        "cudnn-version-conflict"
+    ]
+
+
+def test_without_torch_nothing_is_started() -> None:
+    import dataclasses
+
+    bare = dataclasses.replace(MACHINE, torch=None)
+    assert look_deeper(LiveHost(), bare).facts["deep"] == {"skipped": "torch is not installed there"}
+
+
+@given(st.text(), st.one_of(st.none(), st.integers(-64, 255)), st.booleans())
+def test_any_output_is_survived(stdout: str, rc: int | None, timed_out: bool) -> None:
+    machine = told(MACHINE, CommandResult(argv=("x",), rc=rc, stdout=stdout, timed_out=timed_out), 1.0)
+    assert machine.problems["deep"]
+
+
+@pytest.mark.parametrize("other", ["--from-report", "--machine"])
+def test_deep_looks_at_this_machine_alone(other: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "r.txt"
+    path.write_text("torch 2.6.0", encoding="utf-8")
+    assert main(["doctor", "--deep", other, str(path)]) == 2
+    assert "--deep" in capsys.readouterr().err

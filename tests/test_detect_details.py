@@ -1,0 +1,182 @@
+"""The parsers of what only the checks read, each against the form that the tool prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from envcheck.checks import run_checks
+from envcheck.detect import detect
+from envcheck.detect.details import devices, environment, kernel, loader, memory
+from envcheck.host import LiveHost, RecordedHost
+from envcheck.matrix import load
+from envcheck.model import Machine
+
+
+def test_device_nodes_and_what_the_user_may_do() -> None:
+    text = (
+        "flags\t\t: fpu avx avx2\n"
+        "shm /dev/shm tmpfs rw,size=65536k 0 0\n"
+        "crw-rw---- 1 root video 195, 0 Oct  6 17:59 /dev/nvidia0\n"
+        "crw-rw-rw-+ 1 root root 195, 255 Oct  6  2025 /dev/nvidiactl\n"
+        "access no /dev/nvidia0\naccess yes /dev/nvidiactl\nopen no /dev/nvidiactl\ndone\n"
+    )
+    facts = devices.parse_look(text)
+    assert facts["cpu_flags"] == ["fpu", "avx", "avx2"]
+    first, second = facts["device_nodes"]
+    assert (first["path"], first["group"], first["accessible"]) == ("/dev/nvidia0", "video", False)
+    assert (second["accessible"], second["opens"]) == (True, False)
+    assert memory.parse_shm(facts["shm_mount"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("text", "bars"),
+    [
+        ("0x00000000f6000000 0x00000000f6ffffff 0x0000000000040200\n", []),
+        ("0x0000000000000000 0x00000007ffffffff 0x000000002014220c\n", [0]),
+        ("0x0000000000000000 0x0000000000000000 0x0000000000000000\n", []),
+        ("0x0000000000000000 0x000000000000007f 0x0000000000040101\n", []),  # an I/O window, which nothing needs
+        ("garbage\n\n0x1 0x2\n", []),
+    ],
+)
+def test_windows_without_an_address(text: str, bars: list[int]) -> None:
+    assert devices.parse_resource(text) == bars
+
+
+def test_acs_counts_only_above_a_gpu() -> None:
+    text = "0000:00:01.1 PCI bridge: a\n\t\tACSCtl:\tReqRedir+\n0000:40:01.1 PCI bridge: b\n\t\tACSCtl:\tReqRedir+\n"
+    assert devices.parse_acs(text, {"0000:00:01.1"}) == ["0000:00:01.1"]
+    assert devices.parse_acs(text.replace("+", "-"), {"0000:00:01.1"}) == []
+    assert devices.parse_acs("0000:00:01.1 PCI bridge: a\n\tCapabilities: <access denied>\n", {"0000:00:01.1"}) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("shm /dev/shm tmpfs rw,nosuid,size=65536k,inode64 0 0\n", 64),
+        ("tmpfs /dev/shm tmpfs rw,size=8g 0 0\n", 8192),
+        ("tmpfs /dev/shm tmpfs rw,nosuid,nodev 0 0\n", -1),
+        ("tmpfs /run/shm2 tmpfs rw,size=1k 0 0\n", None),
+        ("", None),
+    ],
+)
+def test_size_of_shared_memory(text: str, size: int | None) -> None:
+    assert memory.parse_shm(text) == size
+
+
+def test_memory_is_the_smaller_of_host_and_group() -> None:
+    files = {"/proc/meminfo": "MemTotal: 67108864 kB\nMemAvailable: 60000000 kB\n"}
+    assert memory.gather(RecordedHost({"files": files}), "")["memory"] == {"available_mib": 58593, "total_mib": 65536}
+    files |= {
+        "/sys/fs/cgroup/memory.max": "8589934592\n",
+        "/sys/fs/cgroup/memory.current": "8053063680\n",
+        "/sys/fs/cgroup/memory.events": "low 0\nhigh 0\nmax 4\noom 1\noom_kill 1\n",
+    }
+    found = memory.gather(RecordedHost({"files": files}), "")["memory"]
+    assert found == {"available_mib": 512, "total_mib": 8192, "oom_kills": 1}
+
+
+def test_module_information() -> None:
+    text = "filename:       /lib/nvidia.ko\nlicense:        Dual MIT/GPL\nvermagic:       6.8.0-52-generic SMP\n"
+    found = kernel.parse_modinfo(text)
+    assert (found["license"], found["signer"], found["kernel"]) == ("Dual MIT/GPL", None, "6.8.0-52-generic")
+    assert kernel.parse_modinfo("modinfo: ERROR: Module nvidia not found.") == {"error": "module nvidia not found"}
+
+
+@pytest.mark.parametrize(
+    ("line", "row"),
+    [
+        (
+            "nvidia/535.129.03, 5.15.0-91-generic, x86_64: installed",
+            {"version": "535.129.03", "kernel": "5.15.0-91-generic", "arch": "x86_64", "state": "installed"},
+        ),
+        ("nvidia/550.144.03: added", {"version": "550.144.03", "state": "added"}),
+        (
+            "nvidia, 470.82.01, 5.4.0-42-generic, x86_64: installed",
+            {"version": "470.82.01", "kernel": "5.4.0-42-generic", "arch": "x86_64", "state": "installed"},
+        ),
+    ],
+)
+def test_dkms_of_every_age(line: str, row: dict[str, str]) -> None:
+    assert kernel.parse_dkms(line + "\nvirtualbox/7.0: added\n") == [{"module": "nvidia", **row}]
+
+
+def test_the_kernel_log_or_why_not() -> None:
+    told = kernel.parse_log("[1.0] NVRM: Xid (PCI:0000:3b:00): 79, pid=1, GPU has fallen off the bus.\n")
+    assert [x["xid"] for x in told["xid"]] == [79]
+    denied = kernel.parse_log("dmesg: read kernel buffer failed: Operation not permitted\n")
+    assert "sudo dmesg" in denied["unseen"]["kernel log"]
+    assert kernel.parse_log("") == {"xid": [], "kernel_events": []}
+
+
+def test_the_version_beside_a_link() -> None:
+    names = ("libcudnn.so", "libcudnn.so.8", "libcudnn.so.8.9.2", "libcudnn_ops.so.8.9.7")
+    assert loader.version_of("libcudnn.so.8", names) == "8.9.2"
+    assert loader.version_of("libcudnn.so.9", names) is None
+
+
+@pytest.mark.parametrize(
+    ("file", "wheel", "older"),
+    [
+        ("libnvJitLink.so.12.1.105", "12.4.127", True),
+        ("libnvJitLink.so.12.8.61", "12.4.127", False),
+        ("libnvJitLink.so.12.4.127", "12.4.127", None),
+        ("libnvJitLink.so.13.0.39", "12.4.127", None),  # another name for the loader: no conflict
+    ],
+)
+def test_a_copy_before_the_wheel(file: str, wheel: str, older: bool | None) -> None:
+    soname = ".".join(file.split(".")[:3])
+    host = RecordedHost({"env": {"LD_LIBRARY_PATH": "/opt/lib"}, "dirs": {"/opt/lib": [soname, file]}})
+    facts = loader.gather(host, Machine(packages={"nvidia-nvjitlink-cu12": wheel}), None)
+    assert [c["older"] for c in facts["library_conflicts"]] == ([] if older is None else [older])
+
+
+def test_pins_that_differ() -> None:
+    text = (
+        'Name: torch\nRequires-Dist: nvidia-cudnn-cu12==9.1.0.70; platform_system == "Linux"\n'
+        'Requires-Dist: triton (==2.0.0) ; platform_system == "Linux"\nRequires-Dist: nvidia-nccl-cu12==2.21.5; x\n'
+        "\nRequires-Dist: nvidia-cublas-cu12==1.2.3 in the description\n"
+    )
+    found = environment.parse_pins(text, {"nvidia-cudnn-cu12": "8.9.2.26", "nvidia-nccl-cu12": "2.21.5"})
+    assert found == [
+        {"name": "nvidia-cudnn-cu12", "wanted": "9.1.0.70", "have": "8.9.2.26"},
+        {"name": "triton", "wanted": "2.0.0", "have": None},
+    ]
+
+
+def test_what_a_release_says_of_its_code() -> None:
+    head = "PYTORCH_RELEASES_CODE_CC: dict[str, dict[str, set[int]]] = {\n"
+    text = head + '    "13.0": {\n        "x86_64": {80, 75},\n    },\n}\n'
+    assert environment.parse_code_cc(text) == {"13.0": {"x86_64": [75, 80]}}
+    assert environment.parse_code_cc("PYTORCH_RELEASES_CODE_CC = {\n  'a': __import__('os'),\n}\n") == {}
+
+
+def record(**more: Any) -> dict[str, Any]:
+    return {"platform": {"sys_platform": "linux", "machine": "x86_64", "release": "6.8.0"}, **more}
+
+
+@given(st.text(max_size=400))
+def test_any_output_of_the_tools_is_survived(text: str) -> None:
+    labels = [["envcheck.look"], ["envcheck.kernel-log"], ["ldconfig", "-p"], ["modinfo", "nvidia"], ["envcheck.nvml"]]
+    commands = [{"argv": label, "rc": 0, "stdout": f"{text}\ndone\nenvcheck-done\n"} for label in labels]
+    files = {"/proc/meminfo": text, "/proc/modules": text, "/sys/module/nvidia/version": "550.144.03\n"}
+    machine = detect(RecordedHost(record(commands=commands, files=files)), full=True)
+    assert [p for p in machine.problems.values() if "envcheck could not look" in p] == []
+    assert [r.code for r in run_checks(machine, load(None)).results if r.status == "crash"] == []
+
+
+def test_this_machine_is_looked_at_in_full_without_root() -> None:
+    machine = detect(LiveHost(), full=True, interpreters_too=False)
+    assert [p for p in machine.problems.values() if "envcheck could not look" in p] == []
+    if machine.os.platform == "linux" and Path("/bin/sh").exists():
+        assert machine.facts["memory"]["total_mib"] > 0
+        assert isinstance(machine.facts["device_nodes"], list)
+        assert "cpu_flags" in machine.facts or machine.os.arch != "x86_64"
+
+
+def test_the_planner_does_not_wait_for_the_details() -> None:
+    assert not {"memory", "build_tools", "modules", "device_nodes"} & set(detect(RecordedHost(record())).facts)
