@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..model import PythonChoice, Request, Step, TorchChoice
+from ..record import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,8 @@ class InstallJob:
     pin_local: bool  # torch is pinned with its local version (2.0.1+cu118)
     active_python: str | None = None  # the interpreter for --venv none
     tools: Mapping[str, str] = field(default_factory=dict)
+    glibc: str | None = None  # of the target, for the platform tags of a wheelhouse
+    wheel_tag: str | None = None  # the build's own platform tag (manylinux_2_28_x86_64)
 
 
 class Manager(Protocol):
