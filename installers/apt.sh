@@ -1,0 +1,235 @@
+# shellcheck shell=bash
+# What the steps of Debian and Ubuntu call. Never: apt upgrade, autoremove, trusted=yes, a change of others' files.
+#
+# Steps name functions in arrays, which shellcheck cannot follow; variables are read in other parts:
+# shellcheck disable=SC2329,SC2034
+
+ec_owned_by_package() { dpkg-query -S "$1" >/dev/null 2>&1; }
+
+# ec_apt_installed PACKAGE...
+ec_apt_installed() {
+  local name
+  for name in "$@"; do
+    if [[ $(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null) != installed ]]; then return 1; fi
+  done
+}
+
+# The version that apt would install, empty where there is none.
+ec_apt_candidate() {
+  LC_ALL=C apt-cache policy "$1" 2>/dev/null | sed -n 's/^  Candidate: //p' | grep -v '^(none)$' || true
+}
+
+ec_apt_has() { [[ -n $(ec_apt_candidate "$1") ]]; }
+
+# ec_apt_expect BRANCH PACKAGE...: names and archives change, so the branch is asked for before anything is installed.
+ec_apt_expect() {
+  local branch=$1 name candidate
+  shift
+  for name in "$@"; do
+    candidate=$(ec_apt_candidate "$name")
+    if [[ ${candidate#*:} != "$branch"[.-]* ]]; then
+      ec_refuse "apt would install $name ${candidate:-(nothing)} here, and the plan needs branch $branch: the archive has moved on or a pin is in the way (apt-cache policy $name). Make a plan with another --driver-branch"
+    fi
+  done
+}
+
+# ec_apt_record APT-GET-ARGV...: what it would add and take away, written down so that undo takes back only this.
+ec_apt_record() {
+  local plan line word name version
+  if ((EC_DRY_RUN)); then return 0; fi
+  ec_apt_sound
+  if [[ " $* " != *" install "* ]]; then return 0; fi
+  shift
+  plan=$(LC_ALL=C apt-get -s "$@" </dev/null) || ec_die $? "apt cannot resolve this: apt-get $*"
+  while IFS=' ' read -r word name version line; do
+    if [[ $word == Remv && ! $name =~ nvidia|cuda|xnvctrl ]]; then
+      ec_die 11 "apt would remove $name, which is no part of the driver: look at apt-get -s $*"
+    fi
+  done <<<"$plan"
+  while IFS=' ' read -r word name version line; do
+    case $word in
+      Inst) if [[ $version != \[* ]]; then ec_state_add "package $EC_ID $name"; fi ;;
+      Remv)
+        version=${version#\[}
+        ec_state_add "removed $EC_ID $name=${version%%\]*}"
+        ;;
+    esac
+  done <<<"$plan"
+}
+
+ec_apt_sound() {
+  if [[ -n $(dpkg --audit 2>/dev/null) ]]; then
+    ec_die 11 "an earlier installation was interrupted: run sudo dpkg --configure -a, then this script again"
+  fi
+}
+
+# ec_apt_install PACKAGE...: for functions whose list of packages only the machine knows.
+ec_apt_install() {
+  if ((!$#)); then return 0; fi
+  ec_apt_record apt-get -o DPkg::Lock::Timeout=300 install -y "$@"
+  ec_root apt-get -o DPkg::Lock::Timeout=300 install -y "$@"
+}
+
+# ec_undo_packages STEP...: takes away what those steps added, brings back what they took away, and nothing else.
+ec_undo_packages() {
+  local step line name words=() gone=() plan
+  for step in "$@"; do
+    while IFS= read -r line; do
+      if [[ $line != "$step "* ]]; then continue; fi
+      name=${line#* }
+      # The kernel that runs is nobody's to remove.
+      if [[ $name == *"$(uname -r)" && $name == linux-image-* ]]; then continue; fi
+      if ec_apt_installed "$name"; then words+=("$name-") gone+=("$name"); fi
+    done < <(ec_state_values package)
+    while IFS= read -r line; do
+      if [[ $line != "$step "* ]]; then continue; fi
+      line=${line#* }
+      if ec_apt_installed "${line%%=*}"; then continue; fi
+      if LC_ALL=C apt-cache show "$line" >/dev/null 2>&1; then words+=("$line"); else words+=("${line%%=*}"); fi
+    done < <(ec_state_values removed)
+  done
+  if ((!${#words[@]})); then return 0; fi
+  plan=$(LC_ALL=C apt-get -s --purge --allow-downgrades install -y "${words[@]}" </dev/null) || return 1
+  while IFS=' ' read -r line name _; do
+    if [[ $line != Remv && $line != Purg ]]; then continue; fi
+    case " ${gone[*]+${gone[*]}} " in
+      *" $name "*) ;;
+      *)
+        ec_log "  $name needs what would go and was not installed by this script: everything stays. Remove it first"
+        return 1
+        ;;
+    esac
+  done <<<"$plan"
+  ec_root apt-get -o DPkg::Lock::Timeout=300 --purge --allow-downgrades install -y "${words[@]}"
+}
+
+# --- headers and modules ---
+
+# Installed kernels' metapackages without their prefix: amd64, generic, generic-hwe-24.04, aws.
+ec_kernel_flavours() {
+  dpkg-query -W -f '${Package} ${db:Status-Status}\n' 'linux-image-*' 2>/dev/null |
+    sed -n 's/^linux-image-\([a-z][a-z0-9.-]*\) installed$/\1/p' | grep -v -e '^unsigned-' -e '-dbg$' -e '^extra-' || true
+}
+
+# ec_kernel_headers: for every kernel that can boot, and for those to come (dkms of Debian 13 recommends none).
+ec_kernel_headers() {
+  local kernel flavour wanted=()
+  while IFS= read -r flavour; do
+    if ec_apt_has "linux-headers-$flavour"; then wanted+=("linux-headers-$flavour"); fi
+  done < <(ec_kernel_flavours)
+  while IFS= read -r kernel; do
+    if ec_apt_installed "linux-headers-$kernel"; then continue; fi
+    if ec_apt_has "linux-headers-$kernel"; then
+      wanted+=("linux-headers-$kernel")
+    elif ec_needed_kernels | grep -Fxq -- "$kernel"; then
+      ec_refuse "kernel $kernel has no package linux-headers-$kernel in the configured archives, so no module can be built for it. Boot a kernel of the distribution, or add the archive that this one came from"
+    else
+      ec_log "kernel $kernel has no headers here: booted, it will have no NVIDIA driver"
+    fi
+  done < <(ec_all_kernels)
+  if ((${#wanted[@]})); then ec_apt_install "${wanted[@]}"; fi
+}
+
+ec_all_kernels() {
+  {
+    ec_needed_kernels
+    ec_kernels
+  } | sort -u
+}
+
+ec_have_kernel_headers() {
+  local kernel seen=0
+  while IFS= read -r kernel; do
+    if ! ec_apt_installed "linux-headers-$kernel"; then return 1; fi
+    seen=1
+  done < <(ec_needed_kernels)
+  ((seen))
+}
+
+# ec_ubuntu_modules VARIANT MOK-CERTIFICATE: Canonical's signed modules for each kernel and each kernel metapackage
+# ("580-server-open"); only a kernel that Canonical builds none for gets one of DKMS.
+ec_ubuntu_modules() {
+  local kernel flavour wanted=() own=()
+  while IFS= read -r flavour; do
+    if ec_apt_has "linux-modules-nvidia-$1-$flavour"; then wanted+=("linux-modules-nvidia-$1-$flavour"); fi
+  done < <(ec_kernel_flavours)
+  while IFS= read -r kernel; do
+    if ec_apt_has "linux-modules-nvidia-$1-$kernel"; then
+      wanted+=("linux-modules-nvidia-$1-$kernel")
+    elif ec_needed_kernels | grep -Fxq -- "$kernel"; then
+      own+=("$kernel")
+    fi
+  done < <(ec_all_kernels)
+  if ((${#own[@]})); then
+    ec_log "Canonical has no signed module of $1 for ${own[*]}: it is built here"
+    ec_secure_boot_key "$2"
+    ec_kernel_headers
+    wanted+=("nvidia-dkms-$1")
+  fi
+  if ((${#wanted[@]})); then ec_apt_install "${wanted[@]}"; fi
+}
+
+# --- desktops ---
+
+# A machine with a graphical session loses it where only the compute half of a driver is installed.
+ec_desktop() { ec_apt_installed xserver-xorg-core || ec_apt_installed gdm3 || ec_apt_installed xwayland; }
+
+# ec_display_done PACKAGE
+ec_display_done() { ! ec_desktop || ec_apt_installed "$1"; }
+
+ec_display_install() {
+  if ec_desktop; then ec_apt_install "$1"; fi
+}
+
+# --- archives ---
+
+# ec_debian_components COMPONENT...: an archive entry of its own beside Debian's, on the mirrors that are in use here.
+# No file of Debian's or of the user's is edited.
+ec_debian_components() {
+  local site suite lines=() stanza=() seen='' parts=$EC_TMP/sources
+  mkdir -p "$parts"
+  cp -- "$EC_SYSROOT"/etc/apt/sources.list.d/*.* "$parts"/ 2>/dev/null || true
+  rm -f -- "$parts"/envcheck-debian.sources
+  if [[ -z $(ec_debian_archives) ]]; then ec_root apt-get -o DPkg::Lock::Timeout=300 update; fi
+  while IFS='|' read -r site suite; do
+    if [[ ! $site =~ ^(https?|mirror\+https?|mirror)://[A-Za-z0-9./:_~%@+-]+$ || ! $suite =~ ^[a-z0-9./-]+$ ]]; then continue; fi
+    if [[ $seen == *"|$site $suite|"* ]]; then continue; fi
+    seen+="|$site $suite|"
+    stanza=("Types: deb" "URIs: $site" "Suites: $suite" "Components: $*")
+    if ec_apt_signer "$parts/envcheck-debian.sources" "${lines[@]+"${lines[@]}"}" "${stanza[@]}"; then
+      lines+=("${stanza[@]}")
+      if [[ -n $EC_SIGNER ]]; then lines+=("Signed-By: $EC_SIGNER"); fi
+      lines+=('')
+    fi
+  done < <(ec_debian_archives)
+  if ((!${#lines[@]})); then
+    ec_refuse "apt has no archive of Debian's here (or its lists are missing: sudo apt-get update): add $* by hand"
+    return 0
+  fi
+  ec_root_file /etc/apt/sources.list.d/envcheck-debian.sources "${lines[@]}"
+}
+
+# Debian's own archives as apt has them here: address|suite. Known from their signed Release files, not from their names.
+ec_debian_archives() {
+  # shellcheck disable=SC2016  # apt's own variables
+  LC_ALL=C apt-get indextargets --format '$(REPO_URI)|$(RELEASE)' "Created-By: Packages" "Origin: Debian" "Component: main"
+}
+
+# ec_apt_signer FILE LINE...: sets EC_SIGNER to the Signed-By with which apt takes these lines. apt refuses two entries
+# of one archive that differ in it, and installations differ: none, Debian's .gpg, Debian's .pgp, a key of the site's own.
+ec_apt_signer() {
+  local file=$1
+  shift
+  while IFS= read -r EC_SIGNER; do
+    printf '%s\n' "$@" >"$file"
+    if [[ -n $EC_SIGNER ]]; then printf 'Signed-By: %s\n' "$EC_SIGNER" >>"$file"; fi
+    if apt-get -o Dir::Etc::SourceParts="${file%/*}" indextargets --format x >/dev/null 2>&1; then return 0; fi
+  done < <(
+    printf '\n'
+    cat -- "$EC_SYSROOT"/etc/apt/sources.list "${file%/*}"/* 2>/dev/null |
+      sed -n -e 's#^[Ss]igned-[Bb]y:[[:space:]]*\(/[A-Za-z0-9._/-]*\)[[:space:]]*$#\1#p' \
+        -e 's#^deb .*signed-by=\(/[A-Za-z0-9._/-]*\).*#\1#p' | sort -u
+  )
+  EC_SIGNER=''
+  return 1
+}

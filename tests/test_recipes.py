@@ -1,0 +1,210 @@
+"""The recipes as data: which system and branch gets which, what their steps may call, and bad files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from envcheck.errors import InputError
+from envcheck.matrix import load
+from envcheck.model import Step
+from envcheck.recipes import (
+    DriverJob,
+    choose,
+    driver_steps,
+    load_recipes,
+    script_part,
+    venv_support_steps,
+    verify_steps,
+)
+
+INSTALLERS = Path(__file__).resolve().parent.parent / "installers"
+RECIPES = load_recipes()
+UBUNTU = DriverJob(
+    os_id="ubuntu",
+    os_version="24.04",
+    family="debian",
+    arch="x86_64",
+    repo="ubuntu2404",
+    kernel="6.8.0-45-generic",
+    action="install",
+    branch="580",
+    module="open",
+    installed=None,
+)
+
+
+def job(**changes: Any) -> DriverJob:
+    return dataclasses.replace(UBUNTU, **changes)
+
+
+def all_jobs() -> list[DriverJob]:
+    """A job for every row that some recipe says it serves."""
+    jobs = []
+    for recipe in RECIPES.by_id.values():
+        for row in recipe.serves:
+            for branch in row["branches"]:
+                repo = row.get("repo")
+                os_id = recipe.os[0] if repo is None else re.sub(r"\d+", "", repo)
+                digits = "" if repo is None else re.sub(r"\D+", "", repo)
+                version = row.get("version") or (f"{digits[:2]}.{digits[2:]}" if len(digits) == 4 else digits)
+                jobs.append(job(os_id=os_id, os_version=version, repo=repo, branch=branch, module=row["module"]))
+    return jobs
+
+
+@pytest.mark.parametrize(
+    ("changes", "recipe"),
+    [
+        ({}, "ubuntu-archive"),
+        ({"module": "proprietary"}, "ubuntu-archive"),
+        ({"arch": "aarch64"}, "ubuntu-archive"),
+        ({"os_version": "26.04", "repo": "ubuntu2604", "branch": "595"}, "ubuntu-archive"),
+        ({"branch": "595"}, "nvidia-apt"),
+        ({"branch": "595", "arch": "aarch64"}, None),  # no sum of that keyring is known
+        ({"os_version": "20.04", "repo": "ubuntu2004", "branch": "570"}, "ubuntu-archive"),
+        ({"os_version": "20.04", "repo": "ubuntu2004"}, None),
+        ({"os_id": "debian", "os_version": "12", "repo": "debian12", "branch": "535"}, "debian-archive"),
+        ({"os_id": "debian", "os_version": "13", "repo": "debian13", "branch": "550"}, "debian-archive"),
+        (
+            {"os_id": "debian", "os_version": "11", "repo": None, "branch": "470", "module": "proprietary"},
+            "debian-archive",
+        ),
+        ({"os_id": "debian", "os_version": "11", "repo": None, "branch": "470"}, None),
+        ({"os_id": "debian", "os_version": "13", "repo": "debian13"}, "nvidia-apt"),
+        ({"os_id": "fedora", "os_version": "43", "repo": "fedora43"}, None),
+        ({"os_id": "linuxmint", "os_version": "22"}, None),
+    ],
+)
+def test_the_distributions_own_archive_comes_first(changes: dict[str, Any], recipe: str | None) -> None:
+    chosen = choose(job(**changes), RECIPES)
+    assert (chosen.id if chosen else None) == recipe
+    assert (driver_steps(job(**changes), RECIPES) is None) is (recipe is None)
+
+
+def test_canonicals_steps_are_its_manual_installation() -> None:
+    steps = driver_steps(UBUNTU, RECIPES)
+    assert steps is not None
+    by_id = {step.id: step for step in steps}
+    assert by_id["driver-modules"].argv[:2] == ("ec_ubuntu_modules", "580-server-open")
+    packages = ("nvidia-headless-no-dkms-580-server-open", "nvidia-utils-580-server")
+    assert by_id["driver"].argv == ("apt-get", "-o", "DPkg::Lock::Timeout=300", "install", "-y", *packages)
+    assert [step.id for step in steps if step.reboot] == [steps[-1].id] == ["driver-activate"]
+
+
+def test_nvidias_repository_is_pinned_before_the_driver_comes() -> None:
+    steps = driver_steps(job(branch="595"), RECIPES)
+    assert steps is not None
+    ids = [step.id for step in steps]
+    assert ids.index("driver-pin-others") < ids.index("driver-repository") < ids.index("driver-pinning")
+    assert ids.index("driver-pinning") < ids.index("driver")
+    assert ids.index("driver-headers") < ids.index("driver")
+    (key,) = [step for step in steps if step.id == "driver-keyring"]
+    assert key.argv[1].startswith("https://developer.download.nvidia.com/compute/cuda/repos/ubuntu2404/x86_64/")
+    assert key.argv[2] == RECIPES.by_id["nvidia-apt"].keyrings["ubuntu2404"]
+
+
+@pytest.mark.parametrize("case", all_jobs(), ids=lambda j: f"{j.os_id}-{j.os_version}-{j.branch}-{j.module}")
+def test_every_row_gives_whole_steps(case: DriverJob) -> None:
+    steps = driver_steps(case, RECIPES)
+    assert steps
+    assert len({step.id for step in steps}) == len(steps)
+    functions = defined_functions()
+    for step in steps:
+        assert step.stage == "system"
+        assert step.title
+        assert step.why
+        assert step.source
+        assert step.argv
+        for argv in (step.argv, step.check or (), step.undo or ()):
+            assert not [word for word in argv if word == "" or re.search(r"\{[a-z_]+\}", word)]
+            called = [word for word in argv if word.startswith("ec_")]
+            assert set(called) <= functions
+        if step.argv[0] == "apt-get":
+            assert step.root
+            assert "DPkg::Lock::Timeout=300" in step.argv
+            assert "--no-install-recommends" not in step.argv
+        if "install" in step.argv:
+            assert step.check
+            assert "-y" in step.argv
+
+
+def defined_functions() -> set[str]:
+    text = "".join(script_part(file.name) for file in INSTALLERS.glob("*.sh"))
+    return set(re.findall(r"^(ec_[a-z_0-9]+)\(\)", text, re.MULTILINE))
+
+
+def test_what_installs_packages_or_writes_files_can_be_taken_back() -> None:
+    for case in all_jobs():
+        steps = driver_steps(case, RECIPES) or ()
+        taken_back = {word for step in steps if step.undo for word in step.undo}
+        for step in steps:
+            if step.argv[0] in ("ec_apt_install", "ec_ubuntu_modules", "ec_kernel_headers", "ec_display_install"):
+                assert step.id in taken_back, step.id
+            if "install" in step.argv:
+                assert step.id in taken_back, step.id
+            if step.argv[0] == "ec_root_file":
+                assert step.undo == ("ec_undo_file", step.argv[1])
+
+
+def test_every_branch_of_a_recipe_is_a_row_of_the_matrix() -> None:
+    known = set(load().branches)
+    for recipe in RECIPES.by_id.values():
+        for row in recipe.serves:
+            assert set(row["branches"]) <= known, recipe.id
+
+
+def test_python_venv_is_for_debian_and_what_descends_from_it() -> None:
+    steps = venv_support_steps(job(os_id="linuxmint", os_version="22"), RECIPES)
+    assert [step.id for step in steps] == ["python-venv-lists", "python-venv"]
+    assert steps[1].check == ("python3", "-c", "import ensurepip, venv")
+    assert venv_support_steps(job(os_id="fedora", family="fedora"), RECIPES) == ()
+
+
+def test_verify_is_run_by_the_target_interpreter() -> None:
+    (step,) = verify_steps(("pixi", "run", "python"), cpu=False)
+    assert step.argv == ("ec_verify", "gpu", "pixi", "run", "python")
+    assert step.stage == "verify"
+    assert verify_steps(("p",), cpu=True)[0].argv == ("ec_verify", "cpu", "p")
+
+
+def write(folder: Path, text: str) -> str:
+    (folder / "x.json").write_text(text)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("{", "not valid JSON"), ('{"id": "x"}', "no recipe of this version"), ("[]", "no recipe of this version")],
+)
+def test_a_damaged_recipe_is_an_input_error(text: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=words):
+        load_recipes(write(tmp_path, text))
+
+
+def test_no_recipes_at_all_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no recipe"):
+        load_recipes(str(tmp_path))
+
+
+def test_an_unknown_parameter_is_an_input_error(tmp_path: Path) -> None:
+    data = json.loads((INSTALLERS / "python-venv.json").read_text())
+    data["steps"][0]["title"] = "{nonsense}"
+    recipes = load_recipes(write(tmp_path, json.dumps(data)))
+    with pytest.raises(InputError, match="nonsense"):
+        venv_support_steps(UBUNTU, recipes)
+
+
+def test_a_missing_part_is_an_input_error() -> None:
+    with pytest.raises(InputError, match="reinstall envcheck"):
+        script_part("missing.sh")
+
+
+def test_steps_are_frozen_words() -> None:
+    steps = driver_steps(UBUNTU, RECIPES)
+    assert steps is not None
+    assert all(isinstance(step, Step) and isinstance(step.argv, tuple) for step in steps)

@@ -1,0 +1,401 @@
+"""The driver recipes, run by bash on a machine in a directory with fake apt-get, dpkg, nvidia-smi, ... on PATH.
+
+Names of tests say which trap of generated installers they stand for.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from fakes.drivers import CASES, DEBIAN, DEBIAN_NEW, job_of, make, script_of, system
+from fakes.world import SECURE_BOOT, packages
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the driver scripts are for Linux")
+
+GOLDEN = Path(__file__).parent / "fakes" / "golden"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_from_no_driver_to_a_working_one_with_one_reboot(case: str, tmp_path: Path) -> None:
+    world = make(case, tmp_path)
+    (world.root / "sys/module/nouveau").mkdir(parents=True)
+    script = script_of(world, job_of(case))
+    first = system(world, script, "--yes")
+    assert first.code == 10, first.output
+    log = world.log()
+    golden = GOLDEN / f"{case}.log"
+    if os.environ.get("ENVCHECK_WRITE_GOLDEN"):
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text("\n".join(log) + "\n")
+    assert "\n".join(log) + "\n" == golden.read_text()
+
+    again = system(world, script, "--yes")
+    assert (again.code, world.log()) == (10, []), again.output
+
+    world.reboot()
+    resumed = system(world, script, "--yes")
+    assert (resumed.code, world.log()) == (0, []), resumed.output
+    assert "nothing to do" in resumed.output
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_without_a_driver_in_the_way_no_reboot_is_needed(case: str, tmp_path: Path) -> None:
+    world = make(case, tmp_path)
+    ended = system(world, script_of(world, job_of(case)), "--yes")
+    assert ended.code == 0, ended.output
+    assert world.log()[-1] == "modprobe nvidia"
+    again = system(world, script_of(world, job_of(case)), "--yes")
+    assert (again.code, world.log()) == (0, [])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_dry_run_changes_nothing_and_shows_the_commands(case: str, tmp_path: Path) -> None:
+    world = make(case, tmp_path)
+    before = world.files(), world.load()
+    ended = system(world, script_of(world, job_of(case)), "--dry-run")
+    assert ended.code == 0, ended.output
+    assert "apt-get -o DPkg::Lock::Timeout=300 install -y" in ended.output
+    assert (world.files(), world.load()) == before
+    assert world.log() == []
+    assert not world.var.exists()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_undo_leaves_what_was_there_before(case: str, tmp_path: Path) -> None:
+    world = make(case, tmp_path)
+    before = world.files(), world.installed
+    script = script_of(world, job_of(case))
+    assert system(world, script, "--yes").code == 0
+    ended = world.run(script, "--stage", "undo", "--yes")
+    assert ended.code == 0, ended.output
+    assert world.installed == before[1]
+    ours = ("sys/module", "proc/driver", "lib/modules")  # a loaded module and DKMS's own work go with the packages
+    assert {k: v for k, v in world.files().items() if not k.startswith(ours)} == {
+        k: v for k, v in before[0].items() if not k.startswith(ours)
+    }
+    assert not world.var.exists()
+    again = world.run(script, "--stage", "undo", "--yes")
+    assert again.code == 0
+    assert "nothing to take back" in again.output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_a_failure_of_any_command_is_repaired_by_a_second_run(case: str, tmp_path: Path) -> None:
+    """In turn before and after the command did its work, so that each kind of command meets both."""
+    count = len((GOLDEN / f"{case}.log").read_text().splitlines())
+    for number in range(1, count + 1):
+        home = tmp_path / str(number)
+        home.mkdir()
+        world = make(case, home)
+        script = script_of(world, job_of(case))
+        world.save(fail_at=number, fail_after=bool((number + CASES.index(case)) % 2))
+        first = system(world, script, "--yes")
+        assert first.code not in (0, 10, 11), first.output
+        world.save(fail_at=None)
+        second = system(world, script, "--yes")
+        assert second.code == 0, f"{number}: {first.output}\n---\n{second.output}"
+
+
+def test_trap_2_the_repository_is_ranked_below_the_distribution(tmp_path: Path) -> None:
+    world = make("nvidia-debian", tmp_path)
+    system(world, script_of(world, job_of("nvidia-debian")), "--yes")
+    folder = world.root / "etc/apt/preferences.d"
+    general = (folder / "00-envcheck-nvidia").read_text()
+    assert general == "Package: *\nPin: origin developer.download.nvidia.com\nPin-Priority: 100\n"
+    names = [*sorted(p.name for p in folder.iterdir()), "cuda-repository-pin-600", "nvidia-driver-pinning-580"]
+    # apt takes the first entry that matches: general before cuda-keyring's, special after the pinning package's
+    assert sorted(names)[0] == "00-envcheck-nvidia"
+    assert sorted(names)[-1] == "zz-envcheck-nvidia"
+
+
+@pytest.mark.parametrize("case", ["debian-archive", "nvidia-debian"])
+def test_trap_3_and_4_headers_and_modules_for_every_kernel_that_can_boot(case: str, tmp_path: Path) -> None:
+    world = make(case, tmp_path)
+    system(world, script_of(world, job_of(case)), "--yes")
+    assert f"dkms autoinstall -k {DEBIAN_NEW}" in world.log()
+    for kernel in (DEBIAN, DEBIAN_NEW):
+        assert f"linux-headers-{kernel}" in world.installed
+        assert list((world.root / "lib/modules" / kernel).rglob("nvidia-current.ko*"))
+
+
+def test_trap_3_a_module_that_was_not_built_stops_before_the_reboot(tmp_path: Path) -> None:
+    world = make("debian-archive", tmp_path)
+    (world.bin / "dkms").unlink()
+    (world.bin / "dkms").write_text("#!/bin/sh\nexit 0\n")
+    (world.bin / "dkms").chmod(0o755)
+    (world.root / "sys/module/nouveau").mkdir(parents=True)
+    ended = system(world, script_of(world, job_of("debian-archive")), "--yes")
+    assert ended.code == 1
+    assert "checks of the steps named above fail" in ended.output
+
+
+def test_a_needed_kernel_without_headers_stops_before_the_driver(tmp_path: Path) -> None:
+    world = make("debian-archive", tmp_path)
+    world.add_kernel("7.2.12+deb13-amd64")
+    ended = system(world, script_of(world, job_of("debian-archive")), "--yes")
+    assert ended.code == 11
+    assert "7.2.12+deb13-amd64 has no package linux-headers-" in ended.output
+    assert "nvidia-kernel-dkms" not in world.installed
+
+
+def test_trap_5_libcuda_and_nvidia_smi_are_named(tmp_path: Path) -> None:
+    world = make("debian-archive", tmp_path)
+    system(world, script_of(world, job_of("debian-archive")), "--yes")
+    log = "\n".join(world.log())
+    assert "install -y nvidia-kernel-dkms libcuda1 nvidia-smi nvidia-persistenced" in log
+    assert "--no-install-recommends" not in log
+
+
+def test_trap_9_a_branch_that_the_archive_moved_on_from_is_refused(tmp_path: Path) -> None:
+    world = make("ubuntu-archive", tmp_path)
+    world.offer(packages("nvidia-headless-no-dkms-580-server-open", version="610.1-0ubuntu1"))
+    ended = system(world, script_of(world, job_of("ubuntu-archive")), "--yes")
+    assert ended.code == 11
+    assert "the plan needs branch 580" in ended.output
+    assert [line for line in world.log() if "install" in line] == []
+
+
+def test_trap_12_debians_own_sources_are_not_edited(tmp_path: Path) -> None:
+    world = make("debian-archive", tmp_path)
+    text = "Types: deb\nURIs: http://mirror.example/debian/\nSuites: bookworm\nComponents: main non-free-firmware\n"
+    world.put("etc/apt/sources.list.d/debian.sources", text)
+    assert system(world, script_of(world, job_of("debian-archive")), "--yes").code == 0
+    folder = world.root / "etc/apt/sources.list.d"
+    assert (folder / "debian.sources").read_text() == text
+    added = (folder / "envcheck-debian.sources").read_text()
+    assert "Components: contrib non-free non-free-firmware" in added
+    assert "URIs: http://mirror.example/debian/" in added
+
+
+def test_trap_13_packages_that_are_no_driver_are_never_removed(tmp_path: Path) -> None:
+    world = make("ubuntu-archive", tmp_path)
+    world.install({"desktop": "1"})
+    world.offer(packages("libnvidia-compute-580-server", version="580.100.01-0ubuntu1", conflicts=["desktop"]))
+    ended = system(world, script_of(world, job_of("ubuntu-archive")), "--yes")
+    assert ended.code == 11
+    assert "apt would remove desktop" in ended.output
+    assert "desktop" in world.installed
+
+
+def test_trap_13_undo_keeps_what_others_installed_since_and_says_so(tmp_path: Path) -> None:
+    world = make("ubuntu-archive", tmp_path)
+    script = script_of(world, job_of("ubuntu-archive"))
+    system(world, script, "--yes")
+    world.put("etc/modprobe.d/envcheck-nouveau.conf", "blacklist nouveau\n")
+    world.install({"linux-headers-by-hand": "1"})
+    assert world.run(script, "--stage", "undo", "--yes").code == 0
+    assert "linux-headers-by-hand" in world.installed
+    assert (world.root / "etc/modprobe.d/envcheck-nouveau.conf").exists()  # not this script's: it never wrote it
+
+
+def test_upgrade_replaces_the_old_branch_and_undo_brings_it_back(tmp_path: Path) -> None:
+    world = make("ubuntu-archive", tmp_path)
+    old = {"libnvidia-compute-535": "535.1", "nvidia-utils-535": "535.1"}
+    world.install(old)
+    for name, version in old.items():
+        world.offer(packages(name, version=version))
+    world.put("sys/module/nvidia/version", "535.1.2\n")
+    job = job_of("ubuntu-archive", action="upgrade")
+    script = script_of(world, job, driver="535.1.2")
+    ended = system(world, script, "--yes")
+    assert ended.code == 10, ended.output
+    assert not set(old) & set(world.installed)
+    ended = world.run(script, "--stage", "undo", "--yes")
+    assert ended.code == 0, ended.output
+    assert {k: v for k, v in world.installed.items() if k in old} == old
+    assert not any("580" in name for name in world.installed)
+
+
+def test_trap_13_nouveau_is_blocked_where_no_package_does_it(tmp_path: Path) -> None:
+    world = make("ubuntu-archive", tmp_path)
+    (world.root / "lib/modprobe.d/nvidia.conf").unlink()
+    system(world, script_of(world, job_of("ubuntu-archive")), "--yes")
+    conf = world.root / "etc/modprobe.d/envcheck-nouveau.conf"
+    assert conf.read_text() == "blacklist nouveau\noptions nouveau modeset=0\n"
+    assert "update-initramfs -u -k all" in world.log()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_traps_13_14_and_17_no_upgrade_no_reboot_no_pipe_to_a_shell(case: str, tmp_path: Path) -> None:
+    script = script_of(make(case, tmp_path), job_of(case))
+    code = "\n".join(line for line in script.splitlines() if not line.lstrip().startswith("#"))
+    for word in (
+        "apt upgrade",
+        "dist-upgrade",
+        "autoremove",
+        "trusted=yes",
+        "apt-key",
+        "http://",
+        "shutdown",
+        "| bash",
+    ):
+        assert word not in code
+    assert "systemctl reboot" not in code
+    assert "\n  reboot" not in code
+    assert "--proto '=https'" in code
+
+
+def test_trap_16_unattended_upgrades_leave_a_driver_built_here_alone(tmp_path: Path) -> None:
+    world = make("debian-archive", tmp_path)
+    system(world, script_of(world, job_of("debian-archive")), "--yes")
+    text = (world.root / "etc/apt/apt.conf.d/52envcheck-nvidia").read_text()
+    assert text.startswith("Unattended-Upgrade::Package-Blacklist {")
+
+
+def test_trap_17_a_wrong_download_is_thrown_away(tmp_path: Path) -> None:
+    world = make("nvidia-debian", tmp_path)
+    world.save(download="something else\n")
+    ended = system(world, script_of(world, job_of("nvidia-debian")), "--yes")
+    assert ended.code == 1
+    assert "SHA-256 differs" in ended.output
+    assert "cuda-keyring" not in world.installed
+    assert list((world.var / "downloads").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "code", "words"),
+    [
+        (None, 11, "Enroll MOK"),
+        ("absent", 11, "mokutil --import"),
+        ("queued", 10, "reboot, choose"),
+        ("enrolled", 0, ""),
+    ],
+)
+def test_secure_boot_stops_before_any_change_unless_the_key_is_enrolled(
+    key: str | None, code: int, words: str, tmp_path: Path
+) -> None:
+    world = make("debian-archive", tmp_path)
+    world.put(SECURE_BOOT, b"\x06\x00\x00\x00\x01")
+    if key:
+        world.put("var/lib/dkms/mok.pub", "key")
+        world.save(mok=key)
+    ended = system(world, script_of(world, job_of("debian-archive")), "--yes")
+    assert ended.code == code, ended.output
+    assert words in ended.output
+    if code:
+        assert world.log() == []
+
+
+def test_secure_boot_does_not_concern_modules_that_canonical_signed(tmp_path: Path) -> None:
+    world = make("ubuntu-archive", tmp_path)
+    world.put(SECURE_BOOT, b"\x06\x00\x00\x00\x01")
+    assert system(world, script_of(world, job_of("ubuntu-archive")), "--yes").code == 0
+
+
+def test_a_kernel_without_signed_modules_gets_one_of_dkms_and_its_key_is_asked_for(tmp_path: Path) -> None:
+    world = make("ubuntu-archive", tmp_path)
+    world.add_kernel("6.8.0-200-custom")
+    world.offer(packages("linux-headers-6.8.0-200-custom", files={"/lib/modules/6.8.0-200-custom/build/Makefile": ""}))
+    world.put(SECURE_BOOT, b"\x06\x00\x00\x00\x01")
+    ended = system(world, script_of(world, job_of("ubuntu-archive")), "--yes")
+    assert ended.code == 11
+    assert "/var/lib/shim-signed/mok/MOK.der" in ended.output
+
+
+def test_a_desktop_keeps_its_screen(tmp_path: Path) -> None:
+    world = make("ubuntu-archive", tmp_path)
+    world.install({"gdm3": "1"})
+    assert system(world, script_of(world, job_of("ubuntu-archive")), "--yes").code == 0
+    assert "nvidia-driver-580-server-open" in world.installed
+
+
+def test_a_run_file_driver_is_refused_with_its_way_out(tmp_path: Path) -> None:
+    world = make("ubuntu-archive", tmp_path)
+    world.put("usr/bin/nvidia-uninstall", "#!/bin/sh\n")
+    (world.root / "usr/bin/nvidia-uninstall").chmod(0o755)
+    ended = system(world, script_of(world, job_of("ubuntu-archive")), "--yes")
+    assert (ended.code, world.log()) == (11, [])
+    assert "sudo nvidia-uninstall --silent" in ended.output
+    world.save(owned=["/usr/bin/nvidia-uninstall"])
+    assert system(world, script_of(world, job_of("ubuntu-archive")), "--yes").code == 0
+
+
+def test_programs_on_the_gpu_are_named(tmp_path: Path) -> None:
+    world = make("ubuntu-archive", tmp_path)
+    world.put("sys/module/nvidia/version", "535.1.2\n")
+    world.install({"nvidia-utils-535": "535.1"})
+    world.save(process="4711, python")
+    ended = system(world, script_of(world, job_of("ubuntu-archive", action="upgrade"), driver="535.1.2"), "--yes")
+    assert (ended.code, world.log()) == (11, [])
+    assert "4711, python" in ended.output
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "words"),
+    [
+        (".dockerenv", "", "belongs to the host"),
+        ("proc/sys/kernel/osrelease", "5.15.167.4-microsoft-standard-WSL2\n", "the one on Windows"),
+    ],
+)
+def test_no_driver_in_a_container_or_in_wsl(path: str, text: str, words: str, tmp_path: Path) -> None:
+    world = make("ubuntu-archive", tmp_path)
+    world.put(path, text)
+    ended = system(world, script_of(world, job_of("ubuntu-archive")), "--yes")
+    assert (ended.code, world.log()) == (11, [])
+    assert words in ended.output
+
+
+def test_an_interrupted_dpkg_is_named(tmp_path: Path) -> None:
+    world = make("ubuntu-archive", tmp_path)
+    world.save(audit="The following packages are only half configured\n")
+    ended = system(world, script_of(world, job_of("ubuntu-archive")), "--yes")
+    assert ended.code == 11
+    assert "dpkg --configure -a" in ended.output
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (("card", "0x2204"), "the set of NVIDIA GPUs (PCI ids) is 10de:2204 here and 10de:2684 in the plan"),
+        (("put", "etc/os-release"), "the system is debian 12"),
+        (("put", "sys/module/nvidia/version"), "the NVIDIA driver is 470.1.2 here and absent in the plan"),
+    ],
+)
+def test_another_machine_is_refused_with_what_differs(change: tuple[str, str], words: str, tmp_path: Path) -> None:
+    world = make("ubuntu-archive", tmp_path)
+    script = script_of(world, job_of("ubuntu-archive"))
+    if change[0] == "card":
+        world.card(change[1])
+    else:
+        world.put(change[1], "470.1.2\n" if "nvidia" in change[1] else "ID=debian\nVERSION_ID=12\n")
+    ended = system(world, script, "--yes")
+    assert (ended.code, world.log()) == (11, [])
+    assert words in ended.output
+
+
+def test_a_reboot_that_did_not_help_is_said(tmp_path: Path) -> None:
+    world = make("ubuntu-archive", tmp_path)
+    (world.root / "sys/module/nouveau").mkdir(parents=True)
+    script = script_of(world, job_of("ubuntu-archive"))
+    assert system(world, script, "--yes").code == 10
+    world.put("proc/sys/kernel/random/boot_id", "second\n")
+    ended = system(world, script, "--yes")
+    assert ended.code == 1
+    assert "was rebooted, and yet" in ended.output
+
+
+def test_nobody_to_ask_stops_before_any_change(tmp_path: Path) -> None:
+    world = make("ubuntu-archive", tmp_path)
+    ended = system(world, script_of(world, job_of("ubuntu-archive")))
+    assert (ended.code, world.log()) == (11, [])
+    assert "pass --yes" in ended.output
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="switches to another user, which only root can")
+@pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="the other user needs a Python that it may start")
+def test_as_a_user_sudo_is_asked_for_single_commands_only() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        world = make("ubuntu-archive", Path(name))
+        for path in (Path(name), *Path(name).rglob("*")):
+            os.chown(path, 65534, 65534, follow_symlinks=False)
+        ended = system(world, script_of(world, job_of("ubuntu-archive")), "--yes", user=65534, group=65534)
+        assert ended.code == 0, ended.output
+        asked = Path(str(world.file) + ".sudo").read_text().splitlines()
+        assert asked
+        assert all(line.startswith("env DEBIAN_FRONTEND=noninteractive ") for line in asked)
+        assert not any("install.sh" in line for line in asked)
