@@ -1,2 +1,0 @@
-def main() -> None:
-    raise SystemExit("envcheck: commands are not wired yet")
