@@ -1,0 +1,322 @@
+"""Checks of containers and of WSL: the driver is the host's, and something between has to hand it in."""
+
+from __future__ import annotations
+
+from .base import CERTAIN, DECISIVE, STRONG, SUPPORTING, WEAK, Outcome, skip
+from .details import container_commands, entries, libraries, mapping, os_packages
+from .fixes import by_hand, step
+from .judge import fact, judge
+from .known import driver_serves, limit
+from .view import View
+
+AREA = "container"
+WSL_AREA = "wsl"
+
+
+def container_toolkit_missing(v: View) -> Outcome:
+    """The host has no NVIDIA container toolkit, or docker was not restarted after it was installed.
+
+    Why: docker itself knows nothing of GPUs; the toolkit registers the runtime that hands the driver in.
+    Fix: install nvidia-container-toolkit on the host, configure the runtime, restart docker.
+    References: https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/install-guide.html
+    """
+    install = {
+        "rhel": ("dnf", "install", "-y", "nvidia-container-toolkit"),
+        "fedora": ("dnf", "install", "-y", "nvidia-container-toolkit"),
+        "suse": ("zypper", "--non-interactive", "install", "nvidia-container-toolkit"),
+        "arch": ("pacman", "-S", "--noconfirm", "nvidia-container-toolkit"),
+    }.get(v.machine.os.family or "", ("apt-get", "install", "-y", "nvidia-container-toolkit"))
+    return judge(
+        v,
+        "container-toolkit-missing",
+        "the NVIDIA container toolkit is not installed on the host, or docker does not know it",
+        fix=lambda: (
+            step("toolkit", "on the host: install the toolkit", *install, root=True),
+            step(
+                "configure", "register the runtime", "nvidia-ctk", "runtime", "configure", "--runtime=docker", root=True
+            ),
+            step("restart", "restart docker", "systemctl", "restart", "docker", root=True),
+        ),
+    )
+
+
+def container_cdi_spec(v: View) -> Outcome:
+    """The CDI specification is missing, or stale after a change of the driver.
+
+    Why: podman and newer docker take devices from a CDI file which lists nodes and libraries by path. After a driver
+    update those paths are gone.
+    Fix: generate it again on the host (nvidia-ctk cdi generate).
+    References: https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/cdi-support.html
+    """
+    return judge(
+        v,
+        "container-cdi-spec",
+        "the CDI specification is missing or does not match the host any more",
+        fix=lambda: (
+            step(
+                "cdi",
+                "on the host: generate it again",
+                "nvidia-ctk",
+                "cdi",
+                "generate",
+                "--output=/etc/cdi/nvidia.yaml",
+                root=True,
+            ),
+        ),
+    )
+
+
+def container_host_driver_too_old(v: View) -> Outcome:
+    """The image's CUDA is newer than the host's driver allows.
+
+    Why: images state what they need (NVIDIA_REQUIRE_CUDA), and the runtime refuses to start them on an older driver.
+    Fix: update the host's driver, or take an image for the driver's CUDA.
+    References: https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/docker-specialized.html
+    """
+    facts = fact(
+        "in this container torch's CUDA is newer than the host's driver serves",
+        SUPPORTING,
+        driver_serves(v) is False and v.machine.os.container and not v.cuda_available,
+    )
+    return judge(
+        v,
+        "container-host-driver-too-old",
+        "the image needs a newer driver than the host has",
+        facts=facts,
+        fix=lambda: by_hand(
+            "on the host: update the driver (`envcheck plan` writes the script), or take an image for the driver's CUDA"
+        ),
+    )
+
+
+def container_no_gpu_flag(v: View) -> Outcome:
+    """The container was started without asking for a GPU.
+
+    Why: without `--gpus` (or the compose and Kubernetes equivalents) nothing of the driver is handed in, and inside
+    it looks like a machine without one.
+    Fix: start it with `--gpus all`; compose: `deploy.resources.reservations.devices`; Kubernetes: `nvidia.com/gpu`.
+    References: https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/docker-specialized.html
+    """
+    inside = bool(v.machine.os.container) and not v.pasted
+    runs = [c for c in container_commands(v) if c.get("verb") == "run"]
+    plain = bool(runs) and not any(c.get("gpus") or c.get("runtime") or c.get("privileged") for c in runs)
+    missing = v.machine.driver.state in ("missing", "not-injected")
+    trouble = v.cuda_available is False or bool(v.told("no-nvidia-driver"))
+    facts = (
+        *fact("this is a container, and no part of the driver was handed in", STRONG + 5, inside and missing),
+        *fact("the container is started without --gpus", STRONG + 8, plain and trouble),
+    )
+    return judge(
+        v,
+        "container-no-gpu-flag",
+        "the container was started without a GPU",
+        facts=facts,
+        looked=inside and v.machine.driver.state == "ok",
+        quiet="the container has its GPU",
+        at_most=WEAK if v.cuda_available else 100,
+        fix=lambda: by_hand("start the container with --gpus all (podman: --device nvidia.com/gpu=all)"),
+    )
+
+
+def container_driver_capabilities(v: View) -> Outcome:
+    """libcuda was not handed in, while nvidia-smi was.
+
+    Why: NVIDIA_DRIVER_CAPABILITIES chooses what is mounted; without `compute` nvidia-smi works and CUDA does not.
+    Fix: NVIDIA_DRIVER_CAPABILITIES=compute,utility (or all) for the image or the run.
+    References: https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/docker-specialized.html
+    """
+    given = [
+        c["env"].get("NVIDIA_DRIVER_CAPABILITIES") for c in container_commands(v) if isinstance(c.get("env"), dict)
+    ]
+    value = next(filter(None, given), None) or v.machine.env.get("NVIDIA_DRIVER_CAPABILITIES")
+    lacks = value is not None and not {"all", "compute"} & {w.strip() for w in value.split(",")}
+    half = bool(libraries(v, "libnvidia-ml.so.1")) and not libraries(v, "libcuda.so.1") and not v.pasted
+    inside = v.flag("container") and v.cuda_available is not True
+    facts = (
+        *fact("NVIDIA_DRIVER_CAPABILITIES does not name compute", CERTAIN, lacks and inside),
+        *fact("libnvidia-ml is in this container and libcuda is not", CERTAIN, half and v.machine.os.container),
+    )
+    return judge(
+        v,
+        "container-driver-capabilities",
+        "the container has nvidia-smi and no libcuda: the 'compute' capability was not asked for",
+        facts=facts,
+        fix=lambda: by_hand("start the container with -e NVIDIA_DRIVER_CAPABILITIES=compute,utility"),
+    )
+
+
+def container_cgroup_lost(v: View) -> Outcome:
+    """A running container has lost its GPU.
+
+    Why: `systemctl daemon-reload` on the host rewrites the device rules of containers that the systemd cgroup driver
+    manages, and those which the NVIDIA hook added are gone: "Failed to initialize NVML: Unknown Error".
+    Fix: restart the container; for good: CDI mode, explicit --device nodes, or the cgroupfs driver.
+    References: https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/troubleshooting.html
+    """
+    inside = bool(v.machine.os.container)
+    unknown = "unknown error" in v.machine.problems.get("driver", "").lower()
+    barred = [str(n.get("path")) for n in entries(v, "device_nodes") if n.get("opens") is False]
+    return judge(
+        v,
+        "container-cgroup-lost",
+        "the container has lost access to its GPU",
+        facts=(
+            *fact("NVML says 'Unknown Error' inside a container", DECISIVE, inside and unknown),
+            *fact(
+                f"{', '.join(barred)} may be opened by its mode, and the control group denies it",
+                CERTAIN,
+                inside and barred,
+            ),
+        ),
+        looked=inside and v.state("ok"),
+        quiet="the container can open its GPU",
+        fix=lambda: by_hand(
+            "restart the container; to keep it from coming back use CDI mode (nvidia-ctk cdi generate)"
+        ),
+    )
+
+
+def shm_too_small(v: View) -> Outcome:
+    """/dev/shm is too small.
+
+    Why: DataLoader workers and NCCL hand tensors over in shared memory, and docker gives 64 MB. The worker dies with
+    a bus error.
+    Fix: --shm-size=8g or --ipc=host; fewer workers help for a while.
+    References: https://docs.pytorch.org/docs/stable/multiprocessing.html
+    """
+    size = mapping(v, "shm").get("size_mib")
+    small = isinstance(size, int) and size < int(limit("shm_min_mib")) and v.flag("container")
+    return judge(
+        v,
+        "shm-too-small",
+        "/dev/shm is too small for the DataLoader's workers or NCCL",
+        facts=fact(f"/dev/shm has {size} MiB", WEAK + 5, small),
+        looked=isinstance(size, int),
+        quiet=f"/dev/shm has {size} MiB",
+        fix=lambda: by_hand("start the container with --shm-size=8g (or --ipc=host)"),
+    )
+
+
+def wsl1_no_gpu(v: View) -> Outcome:
+    """WSL 1, or a Windows build before GPU support.
+
+    Why: only WSL 2 has a kernel that passes the GPU through (/dev/dxg); WSL 1 has none.
+    Fix: convert the distribution to WSL 2.
+    References: https://docs.nvidia.com/cuda/wsl-user-guide/index.html
+    """
+    kernel = v.machine.os.kernel or ""
+    facts = fact(
+        f"WSL 1: kernel {kernel}",
+        CERTAIN,
+        v.machine.os.wsl == "1" or ("Microsoft" in kernel and kernel.startswith("4.4.")),
+    )
+    return judge(
+        v,
+        "wsl1-no-gpu",
+        "WSL 1 has no GPU support",
+        facts=facts,
+        looked=v.machine.os.wsl == "2",
+        quiet="this is WSL 2",
+        at_most=100 if v.machine.os.wsl != "2" or v.has(r"/dev/dxg") else WEAK - 10,
+        fix=lambda: by_hand("in Windows: wsl --update, then wsl --set-version DISTRIBUTION 2"),
+    )
+
+
+def wsl_linux_driver_inside(v: View) -> Outcome:
+    """A Linux NVIDIA driver was installed inside WSL 2.
+
+    Why: in WSL the Windows driver brings libcuda (/usr/lib/wsl/lib). A Linux driver package puts its own libcuda
+    before it, which finds no kernel module.
+    Fix: purge the Linux driver packages; only the Windows driver is needed.
+    References: https://docs.nvidia.com/cuda/wsl-user-guide/index.html
+    """
+    if not v.flag("wsl"):
+        return skip("not WSL", not_applicable=True)
+    packages = [
+        p
+        for p in os_packages(v)
+        if p.startswith(("libnvidia-compute", "nvidia-driver", "nvidia-utils", "nvidia-kernel"))
+    ]
+    return judge(
+        v,
+        "wsl-linux-driver-inside",
+        "a Linux NVIDIA driver is installed inside WSL and hides the one of Windows",
+        facts=fact(f"installed: {', '.join(map(str, packages))[:150]}", CERTAIN, packages),
+        at_most=WEAK if v.cuda_available else 100,
+        fix=lambda: (
+            step(
+                "purge",
+                "remove the Linux driver",
+                "sh",
+                "-c",
+                "apt-get purge -y '*nvidia-driver*' 'libnvidia-*' 'nvidia-utils-*' && apt-get autoremove -y",
+                root=True,
+            ),
+            *by_hand("then in Windows: wsl --shutdown"),
+        ),
+    )
+
+
+def wsl_libcuda_path(v: View) -> Outcome:
+    """In WSL 2 the loader does not find libcuda in /usr/lib/wsl/lib.
+
+    Why: that directory is mounted by Windows and must be on the loader's path; links that another installer replaced
+    lead nowhere.
+    Fix: LD_LIBRARY_PATH=/usr/lib/wsl/lib, and ldconfig.
+    References: https://docs.nvidia.com/cuda/wsl-user-guide/index.html
+    """
+    if not v.flag("wsl"):
+        return skip("not WSL", not_applicable=True)
+    lost = bool(entries(v, "loaded_libraries")) and not v.pasted and not libraries(v, "libcuda.so.1")
+    return judge(
+        v,
+        "wsl-libcuda-path",
+        "libcuda is not found in WSL: /usr/lib/wsl/lib is not on the loader's path, or its links are broken",
+        facts=fact("the loader does not know libcuda.so.1 in WSL", STRONG, lost),
+        at_most=WEAK if v.cuda_available else 100,
+        fix=lambda: (
+            step(
+                "ldconf",
+                "put it on the loader's path",
+                "sh",
+                "-c",
+                "echo /usr/lib/wsl/lib > /etc/ld.so.conf.d/ld.wsl.conf && ldconfig",
+                root=True,
+            ),
+        ),
+    )
+
+
+def wsl_too_many_gpus(v: View) -> Outcome:
+    """WSL 2 with many GPUs: CUDA cannot initialise.
+
+    Why: with four or more cards cudaGetDeviceCount ends with error 2, out of memory, in WSL 2.
+    Fix: show fewer GPUs with CUDA_VISIBLE_DEVICES, or use native Linux.
+    References: https://github.com/microsoft/WSL/issues/10269
+    """
+    if not v.flag("wsl") and not v.told("wsl-too-many-gpus"):
+        return skip("not WSL", not_applicable=True)
+    many = len(v.gpus) >= int(limit("wsl_gpu_limit"))
+    failed = v.cuda_available is False
+    return judge(
+        v,
+        "wsl-too-many-gpus",
+        f"{len(v.gpus) or 'many'} GPUs in WSL 2: CUDA initialisation runs out of memory",
+        facts=fact(f"{len(v.gpus)} GPUs in WSL and CUDA is not available", STRONG, many and failed and v.flag("wsl"))
+        or fact(f"{len(v.gpus)} GPUs in WSL", WEAK, many and v.flag("wsl") and v.cuda_available is None),
+        looked=v.flag("wsl") and bool(v.gpus) and not many,
+        quiet="few enough GPUs",
+        fix=lambda: by_hand("show fewer: export CUDA_VISIBLE_DEVICES=0,1 (at most three), or use native Linux"),
+    )
+
+
+CHECKS = (
+    container_toolkit_missing,
+    container_cdi_spec,
+    container_cgroup_lost,
+    container_driver_capabilities,
+    container_host_driver_too_old,
+    container_no_gpu_flag,
+)
+WSL_CHECKS = (wsl1_no_gpu, wsl_too_many_gpus, wsl_linux_driver_inside, wsl_libcuda_path)
+LATE_CHECKS = (shm_too_small,)

@@ -1,0 +1,233 @@
+"""The symptom table: error texts of the software itself -> codes. The table is data, ``symptoms.json``.
+
+A row: ``code``; ``pattern`` (regular expression, matched without regard to case; one space matches any short run of
+white space, so that wrapped messages count); ``kind`` (decisive, strong, supporting, weak); ``needs`` (flags of the
+``View``, ``!`` negates); ``with`` (patterns that must stand somewhere too); ``unless`` (patterns that must not);
+``source`` and ``date``.
+
+A row's regular expression is compiled only when the longest plain word of the pattern occurs in the text: most
+reports compile a handful of them, which keeps the start fast, and a megabyte is searched with ``str.find``.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .base import DECISIVE, STRONG, SUPPORTING, WEAK, Proof
+from .patterns import alternatives, anchors, compiled
+
+KINDS = {"decisive": DECISIVE, "strong": STRONG, "supporting": SUPPORTING, "weak": WEAK}
+MAX_TEXT = 600_000  # characters that are searched: the head and the tail of anything longer
+MAX_LINE = 2_000
+MAX_HITS = 12  # of one row
+MAX_WINDOWS = 24  # occurrences of a plain word that are looked at
+BEFORE, AFTER, FAR = 240, 400, 5_000  # characters around the word; FAR where a pattern spans lines on purpose
+ERROR_LINE = re.compile(r"^\s*(?:[\w.]+(?:Error|Exception|Failed|Missing)\b|E\s{2,}\w|fatal|error\b|ERROR\b|raise \w)")
+WARNING_LINE = re.compile(r"\bwarn(?:ing|ings)?\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Row:
+    code: str
+    pattern: str
+    kind: str
+    source: str
+    date: str
+    needs: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    unless: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def parts(self) -> tuple[str, ...]:
+        """The alternatives: each is searched alone, and only near its plain words."""
+        return tuple(alternatives(self.pattern))
+
+
+@functools.cache
+def loaded() -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(Path(__file__).with_name("symptoms.json").read_text(encoding="utf-8"))
+    return data
+
+
+def flags() -> dict[str, str]:
+    """Name of a flag -> the pattern of words that stand for it where no fact tells."""
+    return dict(loaded()["flags"])
+
+
+@functools.cache
+def table() -> tuple[Row, ...]:
+    return tuple(
+        Row(
+            code=row["code"],
+            pattern=row["pattern"],
+            kind=row["kind"],
+            source=row["source"],
+            date=row["date"],
+            needs=tuple(row.get("needs", ())),
+            also=tuple(row.get("with", ())),
+            unless=tuple(row.get("unless", ())),
+        )
+        for row in loaded()["rows"]
+    )
+
+
+@dataclass(frozen=True)
+class Text:
+    """The lines of a report joined for searching, with the way back to their numbers."""
+
+    text: str
+    starts: tuple[int, ...]  # offset of each line
+    numbers: tuple[int | None, ...]  # its number in the report
+
+    @functools.cached_property
+    def lower(self) -> str:
+        return self.text.lower()
+
+    def has(self, pattern: str) -> bool:
+        return self.find(pattern) is not None
+
+    def find(self, pattern: str) -> re.Match[str] | None:
+        """The first match of the first alternative that occurs."""
+        for part in alternatives(pattern):
+            hit = next(self.matches(part), None)
+            if hit is not None:
+                return hit
+        return None
+
+    @functools.cached_property
+    def _places(self) -> dict[str, tuple[int, ...]]:
+        return {}
+
+    def places(self, word: str) -> tuple[int, ...]:
+        """Where a plain word stands, the first ``MAX_WINDOWS / 2`` and the last: errors come last."""
+        found = self._places.get(word)
+        if found is None:
+            at = self.lower.find(word)
+            head: list[int] = []
+            while at >= 0 and len(head) < MAX_WINDOWS // 2:
+                head.append(at)
+                at = self.lower.find(word, at + len(word))
+            tail: list[int] = []
+            end = len(self.lower)
+            while at >= 0 and len(tail) < MAX_WINDOWS // 2:
+                end = self.lower.rfind(word, at, end)
+                if end < 0:
+                    break
+                tail.append(end)
+            found = self._places[word] = (*head, *reversed(tail))
+        return found
+
+    def matches(self, part: str) -> Iterator[re.Match[str]]:
+        """Matches of one alternative, searched only in the lines around its plain words."""
+        words = anchors(part)
+        if not words:
+            yield from compiled(part).finditer(self.text)
+            return
+        done, after = 0, FAR if r"[\s\S]" in part else AFTER
+        for at in sorted(place for word in words for place in self.places(word))[: 2 * MAX_WINDOWS]:
+            if at < done:
+                continue
+            begin = self.text.rfind("\n", 0, max(at - BEFORE, 0)) + 1
+            end = self.text.find("\n", at + after)
+            for hit in compiled(part).finditer(self.text, max(begin, done), len(self.text) if end < 0 else end):
+                yield hit
+                done = max(done, hit.end())
+
+    def index(self, offset: int) -> int:
+        """Which line holds this offset."""
+        import bisect
+
+        return bisect.bisect_right(self.starts, offset) - 1
+
+    def line(self, index: int) -> str:
+        end = self.starts[index + 1] - 1 if index + 1 < len(self.starts) else len(self.text)
+        return self.text[self.starts[index] : end]
+
+    @functools.cached_property
+    def last_error(self) -> int:
+        """Index of the last line that looks like the end of a traceback, -1 for none."""
+        last = -1
+        for i, start in enumerate(self.starts):
+            if ERROR_LINE.match(self.text[start : start + 120]):
+                last = i
+        return last
+
+
+def join(lines: list[tuple[str, int | None]]) -> Text:
+    """Lines with their numbers -> searchable text, cut to ``MAX_LINE`` a line and ``MAX_TEXT`` in all.
+
+    Of lines that are the same the first and the last stay: a log repeats itself.
+    """
+    last = {text: i for i, (text, _) in enumerate(lines)}
+    if len(last) < len(lines):
+        first: dict[str, int] = {}
+        for i, (text, _) in enumerate(lines):
+            first.setdefault(text, i)
+        lines = [x for i, x in enumerate(lines) if i in (first[x[0]], last[x[0]])]
+    size = sum(min(len(t), MAX_LINE) + 1 for t, _ in lines)
+    if size > MAX_TEXT:
+        lines = _ends(lines)
+    parts, starts, numbers, offset = [], [], [], 0
+    for line, number in lines:
+        part = line[:MAX_LINE]
+        parts.append(part)
+        starts.append(offset)
+        numbers.append(number)
+        offset += len(part) + 1
+    return Text("\n".join(parts), tuple(starts), tuple(numbers))
+
+
+def _ends(lines: list[tuple[str, int | None]]) -> list[tuple[str, int | None]]:
+    head, tail, room = [], [], MAX_TEXT // 2
+    for line in lines:
+        room -= min(len(line[0]), MAX_LINE) + 1
+        if room < 0:
+            break
+        head.append(line)
+    room = MAX_TEXT // 2
+    for line in reversed(lines[len(head) :]):
+        room -= min(len(line[0]), MAX_LINE) + 1
+        if room < 0:
+            break
+        tail.append(line)
+    return head + tail[::-1]
+
+
+def match(text: Text, flag: Callable[[str], bool]) -> Mapping[str, list[Proof]]:
+    """Every row that applies -> its proofs, strongest first within each code. ``flag`` answers ``needs``."""
+    found: dict[str, list[Proof]] = {}
+    if not text.text:
+        return found
+    for row in table():
+        hits = _hits(text, row)
+        if not hits or not all(flag(n) for n in row.needs):
+            continue
+        if not all(text.has(p) for p in row.also) or any(text.has(p) for p in row.unless):
+            continue
+        found.setdefault(row.code, []).extend(hits)
+    return {code: sorted(proofs, key=lambda p: -p.strength) for code, proofs in found.items()}
+
+
+def _hits(text: Text, row: Row) -> list[Proof]:
+    base = KINDS[row.kind]
+    out: list[Proof] = []
+    for hit in (h for part in row.parts for h in text.matches(part)):
+        index = text.index(hit.start())
+        line = text.line(index)
+        bonus = 0
+        if index == text.last_error or text.index(max(hit.end() - 1, hit.start())) == text.last_error:
+            bonus = 4
+        elif ERROR_LINE.match(line):
+            bonus = 2
+        elif WARNING_LINE.search(line) and row.kind != "decisive":
+            bonus = -4
+        out.append(Proof(text=line.strip()[:300], strength=base + bonus, line=text.numbers[index]))
+        if len(out) >= MAX_HITS:
+            break
+    return out

@@ -1,0 +1,39 @@
+"""The labelled reports of real issues, where they are at hand: the cause first, no false alarm."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from envcheck import matrix as matrix_module
+from envcheck.checks import run_checks
+from envcheck.detect.pasted import parse_report
+from envcheck.identify import identify
+
+CASES = Path(__file__).parents[2] / "shared" / "cases"
+FILES = sorted(f for f in CASES.glob("*.json") if f.name != "causes.json") if CASES.is_dir() else []
+
+
+@pytest.mark.skipif(not FILES, reason="the shared cases are not here")
+def test_the_established_cause_comes_first() -> None:
+    matrix = matrix_module.load()
+    first = third = count = 0
+    alarms, missed = [], []
+    for file in FILES:
+        case = json.loads(file.read_text(encoding="utf-8"))
+        report = run_checks(identify(parse_report(case["report"]), matrix), matrix)
+        found = [f.code for f in report.findings]
+        if case["cause"] == "healthy":
+            alarms += [(case["id"], f.code) for f in report.findings if f.status == "fail"]
+            continue
+        right = {case["cause"], *case.get("also_consistent_with", [])}
+        count += 1
+        first += bool(right & set(found[:1]))
+        third += bool(right & set(found[:3]))
+        if not right & set(found[:1]):
+            missed.append((case["id"], case["cause"], found[:3]))
+    assert alarms == []
+    assert first >= 0.95 * count, missed
+    assert third >= 0.99 * count, missed

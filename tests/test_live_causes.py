@@ -1,0 +1,98 @@
+"""Each cause that a live machine can tell fires from a recorded host, and is quiet on the same host without it."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+import pytest
+from live_faults import FAULTS, MIG, WORKSTATION, gpu, raw_copy, says
+
+from envcheck.checks import Report, run_checks
+from envcheck.detect import snapshot
+from envcheck.identify import identify
+from envcheck.matrix import load
+
+MACHINES = Path(__file__).parent / "machines"
+MATRIX = load(None)
+# what no recorded state of a machine can tell: a fault of the model, and one that leaves no trace
+NOT_LIVE = {"fp16-overflow", "power-insufficient", "healthy"}
+
+
+@functools.cache
+def raw_of(name: str) -> str:
+    return json.dumps(json.loads((MACHINES / name / "snapshot.json").read_text(encoding="utf-8"))["raw"])
+
+
+def report_of(raw: dict[str, object]) -> Report:
+    return run_checks(identify(snapshot.replay(raw), MATRIX), MATRIX)
+
+
+@functools.cache
+def healthy(name: str) -> Report:
+    return report_of(json.loads(raw_of(name)))
+
+
+@pytest.mark.parametrize("code", FAULTS)
+def test_the_fault_is_told_without_any_symptom_text(code: str) -> None:
+    name, fault = FAULTS[code]
+    raw = raw_copy(json.loads(raw_of(name)))
+    fault(raw)
+    report = report_of(raw)
+    assert report.machine.symptoms == ()
+    assert [r.summary for r in report.results if r.status == "crash"] == []
+    assert [p for p in report.machine.problems.values() if "envcheck could not look" in p] == []
+    assert code in [f.code for f in report.findings]
+
+
+@pytest.mark.parametrize("code", FAULTS)
+def test_the_healthy_twin_is_quiet(code: str) -> None:
+    report = healthy(FAULTS[code][0])
+    assert code not in [f.code for f in report.findings]
+    assert [f.code for f in report.findings if f.status == "fail"] == []
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in FAULTS.values()}))
+def test_the_twins_are_healthy_altogether(name: str) -> None:
+    assert (healthy(name).verdict, healthy(name).findings) == ("healthy", ())
+
+
+def test_every_cause_that_can_be_told_live_has_a_fault(shared: Path) -> None:
+    causes = json.loads((shared / "cases" / "causes.json").read_text(encoding="utf-8"))["causes"]
+    live = {c["slug"] for c in causes if c["live_check"].startswith("yes")} - NOT_LIVE
+    assert live - set(FAULTS) == set()
+
+
+def test_mig_without_a_slice_is_a_fault() -> None:
+    raw = raw_copy(json.loads(raw_of(MIG)))
+    gpu(details={"mig_devices": 0})(raw)
+    assert [(f.code, f.status) for f in report_of(raw).findings] == [("mig-enabled", "fail")]
+
+
+def test_a_uuid_of_another_machine_hides_every_gpu() -> None:
+    raw = raw_copy(json.loads(raw_of(WORKSTATION)))
+    raw["env"]["CUDA_VISIBLE_DEVICES"] = "GPU-00000000-0000-0000-0000-000000000001"
+    assert report_of(raw).findings == ()
+    raw["env"]["CUDA_VISIBLE_DEVICES"] = "GPU-deadbeef"
+    assert [f.code for f in report_of(raw).findings] == ["cuda-visible-devices"]
+
+
+def test_verbose_shows_the_state_of_each_gpu() -> None:
+    from envcheck.report import as_text
+
+    text = as_text(healthy(WORKSTATION), verbose=1)
+    assert "gpu 0     400 of 24564 MiB in use, PCIe 4 x16 (of 4 x16), 38 C, compute mode Default" in text
+    assert "gpu 0 " not in as_text(healthy(WORKSTATION))
+
+
+def test_what_root_would_add_is_said() -> None:
+    from envcheck.report import as_text
+
+    raw = raw_copy(json.loads(raw_of(WORKSTATION)))
+    says("envcheck.kernel-log", stdout="dmesg: read kernel buffer failed: Operation not permitted\nenvcheck-done\n")(
+        raw
+    )
+    report = report_of(raw)
+    assert report.verdict == "healthy"
+    assert "not looked at: kernel log: only root may read it here" in as_text(report)
