@@ -1,0 +1,180 @@
+"""Probe processes that die, hang, babble or leave others behind: the right outcome each time, and nothing left."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from envcheck.model import Machine
+from envcheck.verify import Options, rehearse, run
+from envcheck.verify.run import Probes
+from envcheck.verify.words import CRASHED, DONE, RAISED, SKIPPED, TIMED_OUT, TrialRun
+
+SCRIPT = Path(__file__).parent / "verify_probes" / "misbehaving.py"
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="signals and /proc")
+
+
+MARK = "ENVCHECK_TEST_RUN"  # tells our processes from those of another run of these tests on the same machine
+
+
+def carriers() -> list[int]:
+    """Processes that this test started, or that these started, and that are not gone."""
+    mark = f"{MARK}={os.environ[MARK]}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            environ = (entry / "environ").read_bytes()
+            state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if mark in environ.split(b"\0") and state != "Z":
+            found.append(int(entry.name))
+    return found
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv(MARK, uuid.uuid4().hex)
+    yield
+    end = time.monotonic() + 2
+    while carriers() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert carriers() == []
+
+
+def once(what: str, deadline: float = 10.0) -> TrialRun:
+    with Probes(sys.executable, SCRIPT) as probes:
+        return probes.run({"check": "x", "misbehave": {"x": what}}, deadline, more=False)
+
+
+@pytest.mark.parametrize(
+    ("what", "outcome", "text"),
+    [
+        ("good", DONE, ""),
+        ("killed", CRASHED, "SIGKILL"),
+        ("aborted", CRASHED, "SIGABRT"),
+        ("segfault", CRASHED, "SIGSEGV"),
+        ("garbage", CRASHED, "code 0 and without a result"),
+        ("silent", CRASHED, "code 0 and without a result"),
+        ("code_three", CRASHED, "code 3"),
+        ("raises", RAISED, "illegal memory access"),
+        ("skips", SKIPPED, "no such thing"),
+    ],
+)
+def test_each_end_has_its_outcome_and_stage(what: str, outcome: str, text: str) -> None:
+    found = once(what)
+    assert (found.outcome, found.stage) == (outcome, f"stage of {what}")
+    assert text in found.text
+    assert found.seconds < 8
+
+
+def test_what_an_abort_printed_is_kept() -> None:
+    assert "c10::Error" in once("aborted").stderr
+
+
+@pytest.mark.parametrize("what", ["hang", "deaf", "flood", "done_and_hangs"])
+def test_a_probe_without_an_end_is_ended_at_its_deadline(what: str) -> None:
+    began = time.monotonic()
+    found = once(what, deadline=0.8)
+    assert found.outcome == TIMED_OUT or (what == "flood" and found.outcome == CRASHED)
+    assert time.monotonic() - began < 5
+    assert found.stage == f"stage of {what}"
+    if what == "hang":
+        assert "in: stage of hang" in found.text
+        assert found.facts["sum"] == 4
+    if what == "done_and_hangs":
+        assert "after it had measured everything" in found.text
+
+
+@pytest.mark.parametrize("what", ["holder", "deserter"])
+def test_a_grandchild_that_holds_the_pipe_is_not_waited_for_and_not_left(what: str) -> None:
+    if what == "deserter" and not sys.platform.startswith("linux"):
+        pytest.skip("only /proc can find a process that left its group")
+    began = time.monotonic()
+    found = once(what, deadline=20)
+    assert found.outcome == DONE
+    assert time.monotonic() - began < 8
+
+
+def test_an_interpreter_that_cannot_be_started() -> None:
+    with Probes("/nonexistent/python", SCRIPT) as probes:
+        found = probes.run({"check": "x"}, 5, more=True)
+    assert (found.outcome, found.stage) == (CRASHED, "starting Python")
+    assert "/nonexistent/python" in found.text
+
+
+def test_an_interpreter_that_is_no_python() -> None:
+    with Probes("/bin/false", SCRIPT) as probes:
+        found = probes.run({"check": "x"}, 5, more=False)
+    assert (found.outcome, found.stage) == (CRASHED, "starting Python")
+
+
+def test_the_spare_is_ended_when_no_job_comes() -> None:
+    with Probes(sys.executable, SCRIPT) as probes:
+        probes.run({"check": "x", "misbehave": {"x": "good"}}, 10, more=True)
+        assert carriers()
+
+
+def test_a_keyboard_interrupt_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(process: object, timeout: float) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run.command, "_wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        once("hang")
+
+
+def test_a_process_that_the_kernel_keeps_is_abandoned_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = run.command._stop
+
+    def stop(process: Any) -> str:
+        real(process)
+        return "\nprocess 4711 does not end even when killed: it hangs in the kernel (in nv_drm_wait)"
+
+    monkeypatch.setattr(run.command, "_stop", stop)
+    found = once("hang", deadline=0.5)
+    assert found.outcome == TIMED_OUT
+    assert "hangs in the kernel (in nv_drm_wait)" in found.text
+
+
+def test_stages_are_told_as_they_come() -> None:
+    heard: list[str] = []
+    with Probes(sys.executable, SCRIPT) as probes:
+        probes.run({"check": "x", "misbehave": {"x": "good"}}, 10, more=False, watch=heard.append)
+    assert heard[-1] == "stage of good"
+
+
+def test_the_other_checks_still_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four checks: one segfaults, one hangs, one babbles, and the last is still judged on its own figures."""
+    plan = {"cuda-context": "segfault", "cudnn": "hang", "tensor-core-fp16": "garbage", "amp": "skips"}
+    for check, what in plan.items():
+        monkeypatch.setenv("MISBEHAVE_" + check.upper().replace("-", "_"), what)
+    options = Options(python=sys.executable, device="cpu", quick=True, timeout=1.5, script=SCRIPT)
+    found = rehearse(options, Machine(), lambda text: None)
+    assert [(r.code, r.status) for r in found.results] == [
+        ("cuda-context", "crash"),
+        ("cudnn", "timeout"),
+        ("tensor-core-fp16", "crash"),
+        ("amp", "skip"),
+    ]
+    assert [r.stage for r in found.results] == [f"stage of {what}" for what in plan.values()]
+    assert "SIGSEGV" in found.results[0].summary
+    assert found.verdict == "undetermined"
+
+
+@pytest.mark.parametrize("what", ["wrong_shapes", "silent", "garbage"])
+def test_figures_of_a_wrong_shape_never_pass(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MISBEHAVE_CUDA_CONTEXT", what)
+    options = Options(python=sys.executable, device="cpu", only=("cuda-context",), timeout=10, script=SCRIPT)
+    found = rehearse(options, Machine(), lambda text: None)
+    assert found.results[0].status in ("unknown", "crash", "fail")
+    assert found.verdict in ("undetermined", "broken")
