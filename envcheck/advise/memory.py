@@ -1,0 +1,261 @@
+"""``estimate``: where the memory of a workload goes, in bytes on one GPU.
+
+Formulas: ``docs/gpu-guide.md``. What no formula gives (the CUDA context, temporaries, the allocator's waste) is in
+``calibration.json`` with the runs that it was fitted on.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+from . import activations
+from .architectures import Architecture
+from .workload import OPTIMIZERS, PRECISIONS, QUANTISED, Workload
+
+CALIBRATION = Path(__file__).with_name("calibration.json")
+MIB, GIB = 2**20, 2**30
+PARTS = ("weights", "gradients", "optimizer", "activations", "logits", "kv_cache", "temporaries", "context")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Peak bytes on one GPU. ``peak`` is what nvidia-smi shows; ``tensors`` what torch counts as allocated."""
+
+    weights: float
+    gradients: float
+    optimizer: float
+    activations: float
+    logits: float
+    kv_cache: float
+    temporaries: float
+    context: float
+    overlap: float  # gradients that take the place of activations: never there at the same time
+    error: float  # half width of the interval, as a share of the peak
+    trained: float  # parameters that are trained
+    notes: tuple[str, ...] = ()
+
+    @property
+    def tensors(self) -> float:
+        parts = self.weights + self.gradients + self.optimizer + self.activations + self.logits + self.kv_cache
+        return parts - self.overlap
+
+    @property
+    def reserved(self) -> float:
+        return self.tensors + self.temporaries
+
+    @property
+    def peak(self) -> float:
+        return self.reserved + self.context
+
+    @property
+    def low(self) -> float:
+        return self.peak * (1 - self.error)
+
+    @property
+    def high(self) -> float:
+        return self.peak * (1 + self.error)
+
+    def parts(self) -> Mapping[str, float]:
+        return {name: getattr(self, name) for name in PARTS}
+
+
+@functools.cache
+def calibration() -> Mapping[str, Any]:
+    loaded: Mapping[str, Any] = json.loads(CALIBRATION.read_text(encoding="utf-8"))
+    return loaded
+
+
+def stack(name: str) -> Mapping[str, Any]:
+    """The calibration row of a software stack. ``UsageError`` for one that there is none of."""
+    rows = {row["id"]: row for row in calibration()["stacks"]}
+    if name not in rows:
+        raise UsageError(f"there is no calibration for the stack {name!r}. Known: {', '.join(rows)}")
+    found: Mapping[str, Any] = rows[name]
+    return found
+
+
+def estimate(arch: Architecture, work: Workload) -> Estimate:
+    """Peak memory on one GPU. Raises ``UsageError`` for a workload that the model cannot have."""
+    _check(arch, work)
+    row = stack(work.stack)
+    factor = row[{"gpt2": "encoder", "llama": "decoder"}.get(arch.kind, arch.kind)]
+    weights, gradients, states, trained = _model(arch, work)
+    if not work.training:
+        return _inference(arch, work, row, weights)
+    kept = activations.stored(arch, work) * work.batch
+    logits = _logits(arch, work)
+    layer = activations.working_set(arch, work) * work.batch if work.checkpointing else 0.0
+    if work.checkpointing:  # the logits are gone when the first layer is computed again
+        logits, layer = (logits, 0.0) if logits >= layer else (0.0, layer)
+    live = kept + layer
+    temporaries = live * (factor - 1) + _gathered(arch, work) + _dequantised(arch, work) + _reserve(arch, work)
+    if PRECISIONS[work.precision].master and not work.frozen:  # the step needs the gradients in fp32 as well
+        unscaled = 4.0 * trained / _shards(work, 2)
+        temporaries = max(temporaries, unscaled - live - logits)
+    return Estimate(
+        weights=weights,
+        gradients=gradients,
+        optimizer=states,
+        activations=live,
+        logits=logits,
+        kv_cache=0.0,
+        temporaries=temporaries,
+        context=_context(work, row),
+        overlap=0.0 if factor > 1 else min(gradients, live + logits),
+        error=_error(arch, work),
+        trained=trained,
+        notes=_notes(arch, work),
+    )
+
+
+def _check(arch: Architecture, work: Workload) -> None:
+    if arch.kind == "resnet" and (work.method != "full" and work.method != "inference"):
+        raise UsageError(
+            f"{work.method} adapts linear layers of transformers; {arch.id} is a convolutional network. Take full"
+        )
+    if arch.kind == "resnet" and work.checkpointing:
+        raise UsageError(f"checkpointing of {arch.id} is not estimated here: its stages differ too much in size")
+    if arch.kind in ("encoder", "gpt2") and arch.positions and work.seq > arch.positions:
+        raise UsageError(f"{arch.id} has {arch.positions} positions: --seq {work.seq} cannot be fed to it")
+
+
+def weight_bytes(arch: Architecture, work: Workload) -> float:
+    """The model as it lies in memory, before any sharding; quantised formats keep embedding and output in 16 bit."""
+    precision = PRECISIONS[work.precision]
+    if work.quant:
+        return arch.linear * QUANTISED[work.quant] + (arch.params - arch.linear) * 2
+    if work.training and not work.frozen:
+        return arch.params * (precision.weight + precision.cast)
+    width = 2 if precision.act != "fp32" and not work.training else precision.weight
+    return arch.params * width
+
+
+def lora_params(arch: Architecture, work: Workload) -> int:
+    """Trained parameters of the adapters (and of the embeddings, where they are trained in full)."""
+    r, h, q, kv = work.lora_rank, arch.hidden, arch.heads * arch.head_dim, arch.kv_heads * arch.head_dim
+    attention = {"qv": (h + q) + (h + kv)}.get(work.lora_targets, 2 * (h + q) + 2 * (h + kv))
+    gated = 3 if arch.kind == "llama" else 2
+    wide = gated * arch.experts * (h + arch.ffn) if work.lora_targets == "all" else 0
+    extra = arch.embedding + arch.head if work.lora_embeddings else 0
+    return r * arch.layers * (attention + wide) + extra
+
+
+def _model(arch: Architecture, work: Workload) -> tuple[float, float, float, float]:
+    """(weights, gradients, optimizer and master weights, trained parameters) on one GPU."""
+    weights = weight_bytes(arch, work)
+    if not work.training:
+        return weights / _shards(work, 3), 0.0, 0.0, 0
+    precision = PRECISIONS[work.precision]
+    if work.frozen:
+        # PEFT trains adapters in fp32 whatever the model is in
+        trained, weight, grad, master, state = lora_params(arch, work), 4.0, 4.0, 0.0, 4.0
+        weights += trained * weight
+    else:
+        trained, grad, master, state = arch.params, precision.grad, precision.master, precision.state
+    states = trained * (OPTIMIZERS[work.optimizer] * state / 4 + master)
+    gradients = grad * (_largest(arch) if work.optimizer_in_backward else trained)
+    return weights / _shards(work, 3), gradients / _shards(work, 2), states / _shards(work, 1), trained
+
+
+def _shards(work: Workload, stage: int) -> int:
+    """How many GPUs share the weights (3), the gradients (2) or the optimizer's states (1)."""
+    level = {"zero1": 1, "zero2": 2, "zero3": 3, "fsdp": 3}.get(work.parallel, 0)
+    return work.gpus if level >= stage else 1
+
+
+def _largest(arch: Architecture) -> int:
+    return max(arch.embedding, arch.layer if arch.kind != "resnet" else arch.params // 10)
+
+
+def _gathered(arch: Architecture, work: Workload) -> float:
+    """ZeRO-3 and FSDP hold two layers whole, one computing, one arriving; DDP adds nothing."""
+    if work.parallel in ("zero3", "fsdp") and work.gpus > 1:
+        return 2.0 * 2 * max(arch.layer, arch.head)
+    return 0.0
+
+
+def _dequantised(arch: Architecture, work: Workload) -> float:
+    """The largest quantised matrix, in 16 bit again for its multiplication."""
+    return 2.0 * arch.hidden * arch.ffn if work.quant else 0.0
+
+
+def _reserve(arch: Architecture, work: Workload) -> float:
+    """What adapter training was measured to take beyond its tensors (calibration.json, ``reserve_mib``)."""
+    if not work.frozen or work.lora_embeddings or arch.kind != "llama":  # measured on decoders alone
+        return 0.0
+    return float(calibration()["reserve_mib"][work.method]) * MIB
+
+
+def _logits(arch: Architecture, work: Workload) -> float:
+    """Logits, their shifted and fp32 copies, the log-softmax and the gradients: bytes per token and vocabulary entry.
+
+    Counted: 12 to 16 where the loss is computed in fp32 (a copy may have been freed or not), 10 where all of it is
+    fp16. None for a classifier or a chunked loss.
+    """
+    if arch.kind not in ("llama", "gpt2") or work.fused_loss:
+        return 0.0
+    per = 10.0 if work.precision in ("fp16", "fp16-o2") else 14.0
+    return per * work.batch * work.seq * arch.vocab
+
+
+def _inference(arch: Architecture, work: Workload, row: Mapping[str, Any], weights: float) -> Estimate:
+    width = {"fp32": 4, "int8": 1}.get(work.kv_precision, 2)
+    decoder = arch.kind in ("llama", "gpt2")
+    kv = 2.0 * width * arch.layers * arch.kv_heads * arch.head_dim * work.seq * work.batch if decoder else 0.0
+    bytes_ = activations.BYTES[PRECISIONS[work.precision].act]
+    if arch.kind == "resnet":
+        live = 2.0 * bytes_ * work.batch * 64 * (work.image_size // 2) ** 2
+    else:
+        live = bytes_ * work.batch * work.seq * (4.0 * arch.hidden + 2.0 * arch.ffn)
+        if work.attention == "eager":
+            live += 2 * bytes_ * work.batch * arch.heads * float(work.seq) ** 2
+    logits = (bytes_ + 4.0) * work.batch * arch.vocab if decoder else 0.0  # of the last position only
+    return Estimate(
+        weights=weights,
+        gradients=0.0,
+        optimizer=0.0,
+        activations=live,
+        logits=logits,
+        kv_cache=kv,
+        temporaries=_dequantised(arch, work) + (0.0 if work.static_cache else kv),
+        context=_context(work, row),
+        overlap=0.0,
+        error=_error(arch, work),
+        trained=0,
+        notes=_notes(arch, work),
+    )
+
+
+def _context(work: Workload, row: Mapping[str, Any]) -> float:
+    nccl = (
+        calibration().get("nccl_mib", 0)
+        if work.parallel in ("zero3", "fsdp", "zero1", "zero2") and work.gpus > 1
+        else 0
+    )
+    return (
+        float(row["context_mib"] if work.training else row.get("context_inference_mib", row["context_mib"])) * MIB
+        + nccl * MIB
+    )
+
+
+def _error(arch: Architecture, work: Workload) -> float:
+    intervals = calibration()["intervals"]
+    kind = "inference" if not work.training else f"{'lora' if work.frozen else 'full'}-{arch.kind}"
+    return float(intervals.get(kind, intervals.get("other", 0.3)))
+
+
+def _notes(arch: Architecture, work: Workload) -> tuple[str, ...]:
+    notes = [arch.note] if arch.note else []
+    if work.training and PRECISIONS[work.precision].act == "amp":
+        notes.append(
+            "autocast does not halve the memory: weights, gradients and optimizer stay fp32, with a 16-bit copy on top"
+        )
+    if arch.experts > 1:
+        notes.append(f"every one of the {arch.experts} experts is in memory; {arch.active_experts} compute for a token")
+    return tuple(notes)
