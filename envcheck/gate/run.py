@@ -1,0 +1,175 @@
+"""The run behind a gate: a worker process looks at the machine and tries the GPU, this one waits, at most so long.
+
+Whoever asks the driver may be held by the kernel for ever, so this process never does: the worker writes what it has
+learnt, line by line, into a file that is read when the worker has ended or its time is up. Nothing of it stays
+behind that can be ended: its own group is killed, then every process that still carries the mark of this run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..checks.base import CRASH, TIMEOUT
+from ..errors import EnvcheckError, InputError, UsageError
+from ..host.command import run_command
+from ..model import Machine, from_plain
+from ..record import dataclass
+from ..verify import Verification
+from .words import Stopped
+
+MARK = "ENVCHECK_GATE_RUN"  # environment variable by which every process of a run is found
+LINES, JOB = "lines.jsonl", "job.json"
+SIZE_LIMIT = 64 << 20  # bytes of the worker's file
+# the worker must not import from the current directory, which a pull request fills
+BOOT = (
+    "import sys; sys.path[:] = [p for p in sys.path if p] + [sys.argv[1]]; "
+    "from envcheck.cli.gate_worker import main; main(sys.argv[2])"
+)
+LABEL = ("envcheck.gate",)
+FAILURES: dict[int, type[EnvcheckError]] = {2: UsageError, 4: InputError}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What the worker is asked. ``proofs`` are checks of verify; none of them: nothing is started on the GPU."""
+
+    proofs: tuple[str, ...]
+    python: str | None = None
+    device: str = "all"
+    matrix: str | None = None
+    force: bool = False
+    deadline: float = 300.0  # seconds for the whole run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What a run brought: the machine and the verification as far as it came."""
+
+    machine: Machine
+    verification: Verification | None = None
+    inventory: tuple[Mapping[str, str], ...] = ()
+    stopped: Stopped | None = None
+
+
+def look(job: Job, boot: str = BOOT) -> Look:
+    """Run the worker for at most ``job.deadline`` seconds. Raises the worker's own ``UsageError`` or ``InputError``."""
+    mark = uuid.uuid4().hex
+    root = str(Path(__file__).resolve().parent.parent.parent)
+    with tempfile.TemporaryDirectory(prefix="envcheck-gate-", ignore_cleanup_errors=True) as directory:
+        Path(directory, JOB).write_text(json.dumps(_plain(job)), encoding="utf-8")
+        argv = (sys.executable, "-c", boot, root, directory)
+        began = time.monotonic()
+        with _ends(mark):
+            done = run_command(argv, job.deadline, {**os.environ, MARK: mark}, LABEL)
+        said = read_lines(Path(directory, LINES))
+    stage = said.get("stage") or "starting Python"
+    if "error" in said:
+        code, text = said["error"]
+        raise FAILURES.get(code, EnvcheckError)(text)
+    stopped = None
+    if "done" not in said:
+        stopped = _stopped(done.timed_out, done.rc, done.stderr, stage, job.deadline, time.monotonic() - began)
+    elif job.proofs and "verification" not in said:
+        stopped = Stopped(status=CRASH, text="the worker ended well and its verification could not be read")
+    return Look(
+        machine=said.get("machine") or Machine(problems={"machine": stopped.text if stopped else "nothing was said"}),
+        verification=said.get("verification"),
+        inventory=said.get("inventory", ()),
+        stopped=stopped,
+    )
+
+
+def _plain(job: Job) -> dict[str, Any]:
+    return {
+        "proofs": list(job.proofs),
+        "python": job.python,
+        "device": job.device,
+        "matrix": job.matrix,
+        "force": job.force,
+        "deadline": job.deadline,
+        "parent": os.getpid(),
+    }
+
+
+def _stopped(timed_out: bool, rc: int | None, stderr: str, stage: str, deadline: float, seconds: float) -> Stopped:
+    if timed_out:
+        return Stopped(status=TIMEOUT, text=f"the time for the whole run ({deadline:g} s) was up, in: {stage}")
+    how = f"with code {rc}" if rc is None or rc >= 0 else f"by signal {-rc}"
+    tail = " / ".join(stderr.strip().splitlines()[-2:])[-300:]
+    text = f"the process that looks at the machine ended {how} after {seconds:.1f} s, in: {stage}"
+    return Stopped(status=CRASH, text=f"{text} ({tail})" if tail else text)
+
+
+def read_lines(path: Path) -> dict[str, Any]:
+    """What the worker wrote, the last of each kind. A line that was cut, or that is no line of ours, is left out."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(SIZE_LIMIT)
+    except OSError:
+        return {}
+    said: dict[str, Any] = {}
+    for line in raw.decode("utf-8", "replace").splitlines():
+        with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
+            for kind, value in dict(json.loads(line)).items():
+                said[kind] = READ[kind](value)
+    return said
+
+
+READ: dict[str, Callable[[Any], Any]] = {
+    "stage": lambda value: str(value)[:200],
+    "machine": lambda value: from_plain(Machine, value),
+    "verification": lambda value: from_plain(Verification, value, "verification"),
+    "inventory": lambda value: tuple({str(k): str(v) for k, v in row.items()} for row in value),
+    "error": lambda value: (int(value[0]), str(value[1])),
+    "done": bool,
+}
+
+
+@contextlib.contextmanager
+def _ends(mark: str) -> Iterator[None]:
+    """Whatever happens inside, a cancelled job (SIGTERM) included, no process of the run stays."""
+
+    def terminated(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    before: Any = None
+    with contextlib.suppress(ValueError):  # not the main thread: then nobody sends us the signal either
+        before = signal.signal(signal.SIGTERM, terminated)
+    try:
+        yield
+    finally:
+        sweep(mark)
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def sweep(mark: str) -> None:
+    """End every process that carries the mark. Twice, for one that was being born. Linux alone can tell."""
+    if not sys.platform.startswith("linux"):
+        return
+    for _ in range(2):
+        for pid in marked(mark):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def marked(mark: str) -> list[int]:
+    """The processes of a run, this one not counted."""
+    wanted = f"{MARK}={mark}".encode()
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and int(entry) != os.getpid():
+            with contextlib.suppress(OSError), open(f"/proc/{entry}/environ", "rb") as file:
+                if wanted in file.read().split(b"\0"):
+                    found.append(int(entry))
+    return found

@@ -1,0 +1,155 @@
+"""fleet merge: the odd ones out are found, damaged files are named, ten thousand nodes take seconds."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gating import doctor, machine, rendering, verification
+
+from envcheck.cli import main
+from envcheck.errors import InputError
+from envcheck.fleet import compare, read_folder
+from envcheck.gate import Policy
+from envcheck.gate.render import as_json_data
+
+INVENTORY = {"vbios_version": "96.00", "pcie.link.width.current": "16", "clocks.max.sm": "1980"}
+
+
+def report(name: str, tflops: float = 100.0, driver: str = "580.95.05", **inventory: str) -> dict[str, Any]:
+    on = machine(driver=driver)
+    data = as_json_data(rendering(Policy(), doctor(on=on), verification(on=on)))
+    data["node"], data["date"] = name, "2026-01-01T00:00:00+00:00"
+    uuid = data["doctor"]["machine"]["gpus"][0]["uuid"] = f"GPU-{name}"
+    data["verify"]["devices"][0]["uuid"] = uuid
+    data["inventory"] = [{"uuid": uuid, **INVENTORY, **{k.replace("_x_", "."): v for k, v in inventory.items()}}]
+    for result in data["verify"]["results"]:
+        if result["code"] == "tensor-core-fp16":
+            result["measured"] = {"tflops": tflops}
+    return data
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Callable[..., Path]:
+    def write(*reports: dict[str, Any]) -> Path:
+        for number, data in enumerate(reports):
+            (tmp_path / f"{number:05d}.json").write_text(json.dumps(data), encoding="utf-8")
+        return tmp_path
+
+    return write
+
+
+def test_equal_nodes_are_not_odd(fleet: Callable[..., Path]) -> None:
+    rates = random.Random(0)
+    found = compare(read_folder(fleet(*(report(f"n{i}", rates.uniform(98, 102)) for i in range(8)))))
+    assert (found.odd, found.exit_code, found.verdicts) == ((), 0, {"healthy": 8})
+    assert ("driver", "580.95.05", 8) in found.common
+
+
+@pytest.mark.parametrize(
+    ("change", "what", "value"),
+    [
+        ({"driver": "570.10.01"}, "driver", "570.10.01"),
+        ({"vbios_version": "95.11"}, "vbios of NVIDIA L4", "95.11"),
+        ({"pcie_x_link_x_width_x_current": "8"}, "link width of NVIDIA L4", "8"),
+        ({"clocks_x_max_x_sm": "1500"}, "max SM clock of NVIDIA L4", "1500"),
+        ({"tflops": 94.0}, "fp16 TFLOPS of NVIDIA L4", "94.0"),
+    ],
+)
+def test_the_odd_one_is_named(fleet: Callable[..., Path], change: dict[str, Any], what: str, value: str) -> None:
+    found = compare(read_folder(fleet(*(report(f"n{i}") for i in range(5)), report("odd", **change))))
+    assert [(o.node, o.what, o.value) for o in found.odd] == [("odd", what, value)]
+    assert found.exit_code == 1
+
+
+def test_five_percent_is_the_edge(fleet: Callable[..., Path]) -> None:
+    reports = [report(f"n{i}") for i in range(5)]
+    assert compare(read_folder(fleet(*reports, report("x", tflops=95.1)))).odd == ()
+
+
+def test_two_that_differ_have_no_majority(fleet: Callable[..., Path]) -> None:
+    (odd,) = compare(read_folder(fleet(report("a"), report("b", driver="570.10.01")))).odd
+    assert odd.share == "1 of 2, no majority"
+
+
+def test_damaged_files_are_named_and_counted(fleet: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    folder = fleet(report("a"), report("b"))
+    whole = (folder / "00000.json").read_text()
+    damaged = {
+        "cut.json": whole[:4000],
+        "empty.json": "",
+        "list.json": "[]",
+        "deep.json": "[" * 200_000,
+        "doctor.json": '{"schema": "envcheck.doctor/1"}',
+        "nameless.json": whole.replace('"node": "a"', '"node": ""'),
+        "shape.json": '{"schema": "envcheck.gate/1", "node": "x", "verdict": "healthy", "doctor": 3}',
+    }
+    for name, text in damaged.items():
+        (folder / name).write_text(text)
+    (folder / "binary.json").write_bytes(b"\xff\xfe\x00\x80")
+    (folder / "folder.json").mkdir()
+    (folder / "notes.txt").write_text("")
+    found = compare(read_folder(folder))
+    assert {d.file for d in found.folder.damaged} == {*damaged, "binary.json", "folder.json"}
+    assert (len(found.folder.nodes), found.folder.others, found.exit_code) == (2, 1, 3)
+    assert main(["fleet", "merge", str(folder)]) == 3
+    out = capsys.readouterr().out
+    assert "damaged: 9 files" in out and all(name in out for name in damaged)
+
+
+def test_the_newer_report_of_a_node_counts(fleet: Callable[..., Path]) -> None:
+    new = report("a", driver="590.1")
+    new["date"] = "2026-02-01T00:00:00+00:00"
+    folder = read_folder(fleet(new, report("a")))
+    assert [n.values["driver"] for n in folder.nodes] == ["590.1"]
+    assert folder.replaced == ("00001.json",)
+
+
+def test_missing_nodes_and_broken_ones(fleet: Callable[..., Path]) -> None:
+    ill = report("b")
+    ill["verdict"], ill["reasons"] = "undetermined", ["cudnn: timeout"]
+    folder = fleet(report("a"), ill)
+    assert compare(read_folder(folder)).exit_code == 3
+    assert compare(read_folder(folder), 3).missing == 1
+    ill["verdict"] = "broken"
+    assert compare(read_folder(fleet(report("a"), ill))).exit_code == 1
+
+
+def test_nothing_to_read_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no \*\.json"):
+        read_folder(tmp_path)
+    with pytest.raises(InputError, match="cannot read the folder"):
+        read_folder(tmp_path / "none")
+
+
+def test_json_and_prometheus(fleet: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    evil = 'n"\\\n::error::x\x1b[31m'
+    folder = fleet(report("a"), report("b"), report(evil, driver="570.1"))
+    assert main(["fleet", "merge", str(folder), "--format", "json"]) == 1
+    data = json.loads(capsys.readouterr().out)
+    assert data["schema"] == "envcheck.fleet/1" and data["odd"][0]["node"].startswith("n")
+    assert main(["fleet", "merge", str(folder)]) == 1
+    assert not any(line.lstrip().startswith("::") for line in capsys.readouterr().out.splitlines())
+    assert main(["fleet", "merge", str(folder), "--format", "prometheus"]) == 1
+    text = capsys.readouterr().out
+    parser: Any = pytest.importorskip("prometheus_client.parser", reason="prometheus_client is not installed")
+    families = {f.name: f for f in parser.text_string_to_metric_families(text)}
+    assert sum(s.value for s in families["envcheck_fleet_node_odd"].samples) == 1
+
+
+@pytest.mark.slow
+def test_ten_thousand_nodes(tmp_path: Path) -> None:
+    text = json.dumps(report("NODE"))
+    for number in range(10_000):
+        (tmp_path / f"{number}.json").write_text(text.replace("NODE", f"n{number}"), encoding="utf-8")
+    (tmp_path / "cut.json").write_text(text[:500])
+    began = time.monotonic()
+    found = compare(read_folder(tmp_path, 2))
+    seconds = time.monotonic() - began
+    assert (len(found.folder.nodes), len(found.folder.damaged), found.odd) == (10_000, 1, ())
+    assert seconds < 20, f"{seconds:.1f} s; the aim is 10 on two idle cores"

@@ -1,0 +1,271 @@
+"""init: pieces are written, never over a file; each is linted by its own reader and run as far as no GPU is needed."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from envcheck.checks import CODES
+from envcheck.cli import cli, main
+from envcheck.cli.init import PIECES
+from envcheck.gate import load_policy, proofs_of
+from envcheck.verify.table import BY_CODE
+
+ROOT = Path(__file__).resolve().parent.parent
+TEMPLATES = ROOT / "installers" / "templates"
+KNOWN = {*CODES, *BY_CODE}
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="bash scripts")
+
+
+def tool(name: str) -> str:
+    found = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+def run(argv: list[str], **more: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, **more)
+
+
+@pytest.mark.parametrize("system", PIECES)
+def test_pieces_are_written_and_never_over_a_file(system: str, tmp_path: Path) -> None:
+    assert main(["init", system, "--dir", str(tmp_path), "-q"]) == 0
+    targets = [tmp_path / target for _, target in PIECES[system]]
+    assert all(t.is_file() for t in targets)
+    assert all(os.access(t, os.X_OK) == (t.suffix == ".sh") for t in targets)
+    targets[0].write_text("mine")
+    targets[-1].unlink() if len(targets) > 1 else None
+    assert main(["init", system, "--dir", str(tmp_path), "-q"]) == 2
+    assert targets[0].read_text() == "mine"
+    assert len(targets) == 1 or not targets[-1].exists()
+    assert main(["init", system, "--dir", str(tmp_path), "-q", "--force"]) == 0
+    assert targets[0].read_text() != "mine"
+
+
+def test_a_folder_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
+    assert main(["init", "github", "--dir", str(tmp_path / "none")]) == 2
+
+
+def test_every_template_is_of_some_system() -> None:
+    used = {source for pieces in PIECES.values() for source, _ in pieces}
+    assert {str(p.relative_to(TEMPLATES)) for p in TEMPLATES.rglob("*") if p.is_file()} == used
+
+
+def every_text() -> list[Path]:
+    return [*(p for p in TEMPLATES.rglob("*") if p.is_file()), ROOT / "action.yml"]
+
+
+@pytest.mark.parametrize("path", every_text(), ids=lambda p: p.name)
+def test_nothing_is_installed_by_a_package_name(path: Path) -> None:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if "pip install" in line:
+            what = line.split("pip install")[1].replace("--quiet", "").replace("--disable-pip-version-check", "")
+            assert re.match(r"\s*(?:-- )?(?:\"\$\{?\w|\./\S+\.whl)", what), line
+
+
+@pytest.mark.parametrize("path", every_text(), ids=lambda p: p.name)
+def test_the_policy_is_named_by_an_absolute_path(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for found in re.findall(r"--policy[\"',\s]+([^\s\"',]+)", text):
+        assert found.startswith(("/etc/envcheck/", "$")), found
+    if "--policy" in text and path.name != "action.yml":
+        assert "/etc/envcheck/policy" in text
+
+
+def test_policies_are_read() -> None:
+    assert proofs_of(load_policy(TEMPLATES / "policy.toml", KNOWN)) == tuple(c for c in BY_CODE if BY_CODE[c].required)
+    assert proofs_of(load_policy(TEMPLATES / "policy-fast.toml", KNOWN)) == ()
+
+
+@pytest.mark.parametrize("path", sorted(TEMPLATES.rglob("*.sh")), ids=lambda p: p.name)
+def test_scripts_are_clean_for_shellcheck(path: Path) -> None:
+    done = run([tool("shellcheck"), str(path)])
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("schema", "path"),
+    [
+        ("vendor.github-workflows", TEMPLATES / "github" / "gpu-gate.yml"),
+        ("vendor.github-actions", ROOT / "action.yml"),
+        ("vendor.gitlab-ci", TEMPLATES / "gitlab" / "envcheck.gitlab-ci.yml"),
+    ],
+)
+def test_files_of_ci_systems_hold_to_their_schemas(schema: str, path: Path) -> None:
+    extra = ["--data-transform", "gitlab-ci"] if "gitlab" in schema else []
+    done = run([tool("check-jsonschema"), "--builtin-schema", schema, *extra, str(path)])
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", sorted((TEMPLATES / "kubernetes").glob("*.yaml")), ids=lambda p: p.name)
+def test_manifests_hold_to_the_api(path: Path) -> None:
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    try:
+        kubernetes_validate = importlib.import_module("kubernetes_validate")
+    except ImportError:
+        pytest.skip("kubernetes-validate is not installed")
+    for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+        kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
+
+
+def gate_lines() -> list[tuple[str, list[str]]]:
+    """Every way in which a template calls the gate, as argv after `gate`."""
+    out: list[tuple[str, list[str]]] = []
+    npd = json.loads((TEMPLATES / "kubernetes" / "node-problem-detector.json").read_text())
+    out += [("node-problem-detector.json", rule["args"]) for rule in npd["rules"]]
+    for path in (TEMPLATES / "systemd" / "envcheck-gate.service", *sorted((TEMPLATES / "slurm").glob("*.sh"))):
+        text = path.read_text().replace('"$policy"', "/etc/p.toml").replace('"$seconds"', "25")
+        out += [(path.name, shlex.split(w)) for w in re.findall(r"(gate --policy[^\n]*?)(?: 2>|\n)", text)]
+    for path in sorted((TEMPLATES / "kubernetes").glob("*.yaml")):
+        text = path.read_text().replace('", "', " ").replace('"]', "\n")
+        out += [(path.name, shlex.split(w)) for w in re.findall(r"(gate --policy[^\n]*)\n", text)]
+    return out
+
+
+@pytest.mark.parametrize(("name", "argv"), gate_lines(), ids=[f"{i}-{n}" for i, (n, _) in enumerate(gate_lines())])
+def test_every_option_that_a_template_uses_is_one_of_gate(name: str, argv: list[str], tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, [*argv, "--policy", str(tmp_path / "none.toml")], standalone_mode=False)
+    assert type(done.exception).__name__ == "InputError", (name, done.exception)
+
+
+def test_the_templates_of_node_problem_detector_and_systemd_leave_time() -> None:
+    npd = json.loads((TEMPLATES / "kubernetes" / "node-problem-detector.json").read_text())
+    rule = npd["rules"][0]
+    inner = int(rule["args"][rule["args"].index("--timeout") + 1])
+    assert inner < int(rule["timeout"].rstrip("s")) <= int(npd["pluginConfig"]["timeout"].rstrip("s"))
+    unit = (TEMPLATES / "systemd" / "envcheck-gate.service").read_text()
+    given = [int(x) for x in re.findall(r"(?:--timeout |TimeoutStartSec=)(\d+)", unit)]
+    assert given[0] < given[1]
+
+
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
+    analyze = tool("systemd-analyze")
+    for path in (TEMPLATES / "systemd").iterdir():
+        text = path.read_text().replace("/opt/envcheck/bin/envcheck", "/bin/true")
+        (tmp_path / path.name).write_text(text)
+    done = run([analyze, "verify", *(str(p) for p in tmp_path.glob("envcheck-gate.*"))])
+    assert "envcheck-gate" not in done.stderr, done.stderr
+
+
+# -- the scripts, run with a fake envcheck, scontrol and logger ------------------------------------------------
+
+
+class Node:
+    """A node of a cluster: the gate's answer, Slurm's state; what the script told Slurm."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.bin = folder / "bin"
+        self.bin.mkdir()
+        self._fake("logger", f'printf "%s\\n" "$*" >> {folder}/log')
+        self._fake("hostname", "echo node1")
+
+    def _fake(self, name: str, body: str) -> None:
+        (self.bin / name).write_text(f"#!/bin/bash\n{body}\n")
+        (self.bin / name).chmod(0o755)
+
+    def run(self, script: str, code: int, said: str = "broken: x", state: str = "IDLE", reason: str = "none") -> int:
+        (self.folder / "calls").write_text("")
+        (self.folder / "said").write_text(said)
+        (self.folder / "state").write_text(f"NodeName=node1 Arch=x State={state} Weight=1 Reason={reason} [root@now]\n")
+        self._fake("envcheck", f'[[ "$1" == gate ]] || exit 9; cat {self.folder}/said; exit {code}')
+        show = f'if [[ "$1" == show ]]; then cat {self.folder}/state; else'
+        self._fake("scontrol", f'{show} printf "%s\\0" "$@" >> {self.folder}/calls; fi')
+        text = (TEMPLATES / script).read_text()
+        text = text.replace("/opt/envcheck/bin/envcheck", str(self.bin / "envcheck"))
+        text = text.replace("PATH=/usr/sbin", f"PATH={self.bin}:/usr/sbin")
+        path = self.folder / "script.sh"
+        path.write_text(text)
+        env = {"SLURM_JOB_GPUS": "0"}
+        return subprocess.run(["/bin/bash", str(path)], env=env, timeout=60, check=False).returncode
+
+    @property
+    def told(self) -> list[str]:
+        return [word for word in (self.folder / "calls").read_text().split("\0") if word]
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Node:
+    return Node(tmp_path)
+
+
+@POSIX
+@pytest.mark.parametrize("code", [0, 2, 3, 4, 5, 124, 137])
+def test_the_prolog_lets_a_job_start_unless_it_is_sure(node: Node, code: int) -> None:
+    assert node.run("slurm/envcheck-prolog.sh", code) == 0
+    assert node.told == []
+
+
+@POSIX
+def test_the_prolog_drains_on_exit_1(node: Node) -> None:
+    assert node.run("slurm/envcheck-prolog.sh", 1, "broken: no GPU") == 1
+    assert node.told == ["update", "NodeName=node1", "State=DRAIN", "Reason=envcheck: broken: no GPU"]
+
+
+@POSIX
+@pytest.mark.parametrize("script", ["slurm/envcheck-prolog.sh", "slurm/envcheck-healthcheck.sh"])
+def test_a_hostile_name_stays_one_word(node: Node, script: str, tmp_path: Path) -> None:
+    node.run(script, 1, f'broken: "; touch {tmp_path}/pwned; $(touch {tmp_path}/pwned) `id` State=RESUME\nNodeName=ALL')
+    assert not (tmp_path / "pwned").exists()
+    assert node.told[:3] == ["update", "NodeName=node1", "State=DRAIN"]
+    assert len(node.told) == 4 and node.told[3].startswith("Reason=envcheck: broken: ")
+    assert not set(node.told[3]) & set("\"'`$;\n|&") and "=" not in node.told[3][7:]
+
+
+@POSIX
+@pytest.mark.parametrize(
+    ("code", "state", "reason", "told"),
+    [
+        (0, "IDLE", "none", None),
+        (0, "IDLE+DRAIN", "envcheck: broken: x", "State=RESUME"),
+        (0, "IDLE+DRAIN", "disk is full", None),
+        (0, "IDLE+DRAIN", "not envcheck: x", None),
+        (1, "MIXED", "none", "State=DRAIN"),
+        (1, "IDLE+DRAIN", "disk is full", None),
+        (1, "IDLE+DRAIN", "envcheck: broken: x", None),
+        (3, "IDLE", "none", None),
+        (3, "IDLE+DRAIN", "envcheck: broken: x", None),
+        (124, "IDLE", "none", None),
+    ],
+)
+def test_the_health_check_lifts_only_its_own_drain(
+    node: Node, code: int, state: str, reason: str, told: str | None
+) -> None:
+    assert node.run("slurm/envcheck-healthcheck.sh", code, state=state, reason=reason) == 0
+    assert (node.told[2] if node.told else None) == told
+
+
+@POSIX
+@pytest.mark.parametrize("code", [0, 1, 3, 4])
+def test_the_runner_hook_ends_with_the_code_of_the_gate(node: Node, code: int) -> None:
+    assert node.run("github/job-started.sh", code) == code
+
+
+@POSIX
+def test_the_action_runs_the_gate_with_every_input(tmp_path: Path) -> None:
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    step = yaml.safe_load((ROOT / "action.yml").read_text())["runs"]["steps"][1]
+    fake = tmp_path / "envcheck-action" / "bin" / "envcheck"
+    fake.parent.mkdir(parents=True)
+    fake.write_text('#!/bin/bash\nprintf "%s\\0" "$@"\nexit 1\n')
+    fake.chmod(0o755)
+    assert "${{" not in step["run"]
+    evil = '"; echo pwned #$(id)'
+    env = dict.fromkeys(step["env"], "")
+    env |= {"PATH": os.environ["PATH"], "RUNNER_TEMP": str(tmp_path), "GITHUB_OUTPUT": str(tmp_path / "out")}
+    done = run(["bash", "-eo", "pipefail", "-c", step["run"]], env={**env, "POLICY": evil, "SECONDS_ALLOWED": "9"})
+    words = done.stdout.split("\0")[:-1]
+    assert done.returncode == 1 and words[:3] == ["gate", "--timeout", "9"] and words[-2:] == ["--policy", evil]
+    assert (tmp_path / "out").read_text().startswith("json<<envcheck_")
