@@ -1,0 +1,49 @@
+"""Wall time of `envcheck doctor` as a ratio to `python -m torch.utils.collect_env`, interleaved in one run.
+
+    python benchmarks/doctor_speed.py /path/to/python-with-torch
+
+Bars (issue "doctor"): at most 1/5 of collect_env where torch is installed; at most 0.5 s where it is not. Medians of
+N runs; noisy machines move both sides alike.
+"""
+
+from __future__ import annotations
+
+import compileall
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+RUNS = 7
+ENVCHECK = str(Path(sys.executable).with_name("envcheck"))
+REPORT = "torch 2.1.2+cu121\nRuntimeError: The NVIDIA driver on your system is too old (found version 11040).\n"
+
+
+def seconds(argv: list[str], text: str = "") -> float:
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as directory:  # never a directory whose files hide a module
+        subprocess.run(argv, check=False, capture_output=True, timeout=120, input=text.encode(), cwd=directory)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit("usage: python benchmarks/doctor_speed.py PYTHON_WITH_TORCH")
+    target = sys.argv[1]
+    compileall.compile_dir(Path(__file__).resolve().parent.parent / "envcheck", quiet=1)  # as an installed wheel is
+    collect = [target, "-m", "torch.utils.collect_env"]
+    with_torch = [ENVCHECK, "doctor", "--python", target]
+    without = [ENVCHECK, "doctor", "--python", "/usr/bin/python3"]
+    report = [ENVCHECK, "doctor", "--from-report", "-"]
+    for argv in (collect, with_torch, without):
+        seconds(argv)
+    rows = [(seconds(collect), seconds(with_torch), seconds(without), seconds(report, REPORT)) for _ in range(RUNS)]
+    base, own, bare, pasted = (statistics.median(column) for column in zip(*rows, strict=True))
+    print(f"collect_env {base:.2f} s, doctor on the same torch {own:.2f} s, ratio {own / base:.3f} (bar: 0.200)")
+    print(f"doctor without torch {bare:.2f} s (bar: 0.50 s), doctor --from-report {pasted:.2f} s")
+
+
+if __name__ == "__main__":
+    main()
