@@ -66,4 +66,12 @@ if __name__ == "__main__":
         for name, make in PAGES.items():
             (ROOT / "docs" / name).write_text(make(), encoding="utf-8")
     elif stale():
-        sys.exit(f"out of step: {', '.join(stale())}; python tests/docs_in_step.py --write")
+        import difflib
+
+        for name in stale():
+            sys.stderr.writelines(
+                difflib.unified_diff(
+                    (_read(name) or "").splitlines(True), PAGES[name]().splitlines(True), name, "code", n=1
+                )
+            )
+        sys.exit("out of step: python tests/docs_in_step.py --write")
