@@ -38,7 +38,6 @@ class DriverJob:
     branch: str  # "580"
     module: str  # open, proprietary
     installed: str | None
-    headless: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

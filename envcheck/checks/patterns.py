@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterator
 
 PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-/:,'\"=<>!@#%&~;`")
 SHORTEST = 3  # characters of a plain word
@@ -22,23 +23,31 @@ def _class_end(pattern: str, start: int) -> int:
     return i
 
 
-def alternatives(pattern: str) -> list[str]:
-    """Split at the ``|`` of the top level."""
-    out, depth, start, i = [], 0, 0, 0
+def _syntax(pattern: str, start: int = 0) -> Iterator[tuple[int, str]]:
+    """The characters that are syntax, with their places: none that is escaped or stands in a class."""
+    i = start
     while i < len(pattern):
         char = pattern[i]
         if char == "\\":
             i += 1
         elif char == "[":
             i = _class_end(pattern, i)
-        elif char == "(":
+        else:
+            yield i, char
+        i += 1
+
+
+def alternatives(pattern: str) -> list[str]:
+    """Split at the ``|`` of the top level."""
+    out, depth, start = [], 0, 0
+    for i, char in _syntax(pattern):
+        if char == "(":
             depth += 1
         elif char == ")":
             depth -= 1
         elif char == "|" and depth == 0:
             out.append(pattern[start:i])
             start = i + 1
-        i += 1
     return [*out, pattern[start:]]
 
 
@@ -90,20 +99,14 @@ def anchors(pattern: str) -> tuple[str, ...]:
 
 def _group_end(pattern: str, start: int) -> int:
     """Index of the parenthesis that closes the group which opens at ``start``."""
-    depth, i = 0, start
-    while i < len(pattern):
-        char = pattern[i]
-        if char == "\\":
-            i += 1
-        elif char == "[":
-            i = _class_end(pattern, i)
-        elif char == "(":
+    depth = 0
+    for i, char in _syntax(pattern, start):
+        if char == "(":
             depth += 1
         elif char == ")":
             depth -= 1
             if depth == 0:
                 return i
-        i += 1
     return len(pattern) - 1
 
 

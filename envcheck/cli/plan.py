@@ -8,13 +8,12 @@ from typing import Any
 import click
 
 from ..errors import UsageError
-from ..managers import MANAGERS, formats
+from ..managers import COMMON_FORMATS, MANAGERS, formats, managers_with
 from ..matrix import Matrix, load
 from ..model import Machine, Plan, Request
 from .common import emit, label, output_options, say, use_color
 from .whatif import WhatIf, machine_for
 
-COMMON_FORMATS = ("script", "powershell", "json", "text", "dockerfile")
 FILE_FORMATS = ("requirements", "pyproject", "environment", "pixi")
 SCRIPTS = ("script", "powershell")
 
@@ -124,8 +123,8 @@ def _request(options: dict[str, Any]) -> Request:
 
 def _check_format(fmt: str | None, manager: str) -> None:
     if fmt in FILE_FORMATS and fmt not in formats(manager):
-        able = [m for m in MANAGERS if fmt in formats(m)]
-        raise UsageError(f"--format {fmt}: {manager} has no such file. It goes with --manager {' or '.join(able)}")
+        able = " or ".join(managers_with(fmt))
+        raise UsageError(f"--format {fmt}: {manager} has no such file. It goes with --manager {able}")
 
 
 def _plan(machine: Machine, matrix: Matrix, request: Request, options: dict[str, Any]) -> int:

@@ -14,7 +14,6 @@ __all__ = ["FILES", "NAME", "SECTION", "install_steps", "target_python", "with_h
 NAME = "pip"
 SECTION = "builds"
 FILES: Mapping[str, Callable[[InstallJob], str]] = {"requirements": requirements_text}
-INSTALL_DOCS = "https://pip.pypa.io/en/stable/cli/pip_install/"
 
 
 def install_steps(job: InstallJob) -> tuple[Step, ...]:

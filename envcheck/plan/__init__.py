@@ -177,7 +177,7 @@ def _satisfied(context: Context, option: DriverOption, best: Verdict, verdicts: 
     requirements = tuple(c.requirement for c in pinned)
     job, note = install_job(build, machine, target, matrix, request, python, companions, requirements)
     manager = get_manager(request.manager)
-    system = system_steps(machine, target, matrix, context.recipes, option, python)
+    system = system_steps(machine, target, matrix, context.recipes, option)
     support = (
         user_support_steps(machine, matrix, context.recipes, option, python) if context.section == "builds" else ()
     )

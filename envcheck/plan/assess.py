@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ..matrix import Build, Matrix, version_key
 from ..model import Machine
 from ..record import dataclass
-from .choose import DriverView, Verdict, judge, name, preference
+from .choose import DriverView, Verdict, driver_rule, judge, name, preference
 from .driver import present
 from .line import Line, index_tag
 from .target import Target, make_target
@@ -143,8 +143,6 @@ def _backend(
     backend: str, fits: list[Build], matrix: Matrix, view: DriverView, spec: str, target: Target
 ) -> tuple[Build | None, list[tuple[str, str]]]:
     """uv's ``--torch-backend``: ``auto`` looks at the driver alone, highest CUDA first, then cpu."""
-    from .choose import driver_rule
-
     if backend != "auto":
         pool = [b for b in fits if b.tag == backend]
         return (max(pool, key=lambda b: b.key), []) if pool else _nothing(spec, f"on {backend}", target)

@@ -181,20 +181,18 @@ def driver_job(machine: Machine, matrix: Matrix, option: DriverOption) -> Driver
 
 
 def system_steps(
-    machine: Machine, target: Target, matrix: Matrix, recipes: Recipes, option: DriverOption, python: PythonChoice
+    machine: Machine, target: Target, matrix: Matrix, recipes: Recipes, option: DriverOption
 ) -> tuple[Step, ...]:
-    """What needs root: the driver, and what a virtual environment needs from the distribution."""
-    steps: tuple[Step, ...] = ()
+    """What brings the driver that the option names; nothing where it is there."""
     if option.action == "reboot":
-        steps = (_reboot_step(machine),)
-    elif option.branch is not None:
-        steps = _driver(machine, target, matrix, recipes, option)
-    return steps
+        return (_reboot_step(machine),)
+    return _driver(machine, target, matrix, recipes, option) if option.branch is not None else ()
 
 
 def user_support_steps(
     machine: Machine, matrix: Matrix, recipes: Recipes, option: DriverOption, python: PythonChoice
 ) -> tuple[Step, ...]:
+    """What a virtual environment needs from the distribution."""
     if machine.os.platform != "linux" or python.supply == CONDA:
         return ()
     return venv_support_steps(driver_job(machine, matrix, option), recipes)
