@@ -130,7 +130,8 @@ class Step:
     """One action of a fix or of a script. ``argv`` is run as it stands: no shell ever parses it.
 
     ``check`` exits 0 where the step is already done; ``undo`` takes the step back. ``argv[0]`` may be a
-    function of ``installers/prelude.sh`` (they all start with ``ec_``).
+    function of a script part in ``installers/`` (they all start with ``ec_``); ``parts`` names those beyond the
+    common ones: the package manager's.
     """
 
     id: str
@@ -143,6 +144,7 @@ class Step:
     check: tuple[str, ...] | None = None
     undo: tuple[str, ...] | None = None
     source: str = ""
+    parts: tuple[str, ...] = ()  # "apt.sh"
 
 
 @dataclass(frozen=True, kw_only=True)

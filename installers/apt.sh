@@ -1,13 +1,18 @@
 # shellcheck shell=bash
-# What the steps of Debian and Ubuntu call. Never: apt upgrade, autoremove, trusted=yes, a change of others' files.
+# What the steps of Debian and Ubuntu call: driver.sh's interface of package managers on apt and dpkg, and archives.
+# Never: apt upgrade, autoremove, trusted=yes, a change of others' files.
 #
 # Steps name functions in arrays, which shellcheck cannot follow; variables are read in other parts:
 # shellcheck disable=SC2329,SC2034
 
+ec_packages_hint() { printf 'sudo apt-get install %s\n' "$*"; }
+
+ec_desktop() { ec_packages_installed xserver-xorg-core || ec_packages_installed gdm3 || ec_packages_installed xwayland; }
+
 ec_owned_by_package() { dpkg-query -S "$1" >/dev/null 2>&1; }
 
-# ec_apt_installed PACKAGE...
-ec_apt_installed() {
+# ec_packages_installed PACKAGE...
+ec_packages_installed() {
   local name
   for name in "$@"; do
     if [[ $(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null) != installed ]]; then return 1; fi
@@ -19,10 +24,10 @@ ec_apt_candidate() {
   LC_ALL=C apt-cache policy "$1" 2>/dev/null | sed -n 's/^  Candidate: //p' | grep -v '^(none)$' || true
 }
 
-ec_apt_has() { [[ -n $(ec_apt_candidate "$1") ]]; }
+ec_packages_offered() { [[ -n $(ec_apt_candidate "$1") ]]; }
 
-# ec_apt_expect BRANCH PACKAGE...: names and archives change, so the branch is asked for before anything is installed.
-ec_apt_expect() {
+# ec_packages_expect BRANCH PACKAGE...: names and archives change, so the branch is asked for before anything is installed.
+ec_packages_expect() {
   local branch=$1 name candidate
   shift
   for name in "$@"; do
@@ -33,10 +38,10 @@ ec_apt_expect() {
   done
 }
 
-# ec_apt_record APT-GET-ARGV...: what it would add and take away, written down so that undo takes back only this.
-ec_apt_record() {
+# ec_packages_record COMMAND...: what it would add and take away, written down so that undo takes back only this.
+ec_packages_record() {
   local plan line word name version
-  if ((EC_DRY_RUN)); then return 0; fi
+  if [[ $1 != apt-get ]] || ((EC_DRY_RUN)); then return 0; fi
   ec_apt_sound
   if [[ " $* " != *" install "* ]]; then return 0; fi
   shift
@@ -63,10 +68,10 @@ ec_apt_sound() {
   fi
 }
 
-# ec_apt_install PACKAGE...: for functions whose list of packages only the machine knows.
-ec_apt_install() {
+# ec_packages_install PACKAGE...: for functions whose list of packages only the machine knows.
+ec_packages_install() {
   if ((!$#)); then return 0; fi
-  ec_apt_record apt-get -o DPkg::Lock::Timeout=300 install -y "$@"
+  ec_packages_record apt-get -o DPkg::Lock::Timeout=300 install -y "$@"
   ec_root apt-get -o DPkg::Lock::Timeout=300 install -y "$@"
 }
 
@@ -79,12 +84,12 @@ ec_undo_packages() {
       name=${line#* }
       # The kernel that runs is nobody's to remove.
       if [[ $name == *"$(uname -r)" && $name == linux-image-* ]]; then continue; fi
-      if ec_apt_installed "$name"; then words+=("$name-") gone+=("$name"); fi
+      if ec_packages_installed "$name"; then words+=("$name-") gone+=("$name"); fi
     done < <(ec_state_values package)
     while IFS= read -r line; do
       if [[ $line != "$step "* ]]; then continue; fi
       line=${line#* }
-      if ec_apt_installed "${line%%=*}"; then continue; fi
+      if ec_packages_installed "${line%%=*}"; then continue; fi
       if LC_ALL=C apt-cache show "$line" >/dev/null 2>&1; then words+=("$line"); else words+=("${line%%=*}"); fi
     done < <(ec_state_values removed)
   done
@@ -115,11 +120,11 @@ ec_kernel_flavours() {
 ec_kernel_headers() {
   local kernel flavour wanted=()
   while IFS= read -r flavour; do
-    if ec_apt_has "linux-headers-$flavour"; then wanted+=("linux-headers-$flavour"); fi
+    if ec_packages_offered "linux-headers-$flavour"; then wanted+=("linux-headers-$flavour"); fi
   done < <(ec_kernel_flavours)
   while IFS= read -r kernel; do
-    if ec_apt_installed "linux-headers-$kernel"; then continue; fi
-    if ec_apt_has "linux-headers-$kernel"; then
+    if ec_packages_installed "linux-headers-$kernel"; then continue; fi
+    if ec_packages_offered "linux-headers-$kernel"; then
       wanted+=("linux-headers-$kernel")
     elif ec_needed_kernels | grep -Fxq -- "$kernel"; then
       ec_refuse "kernel $kernel has no package linux-headers-$kernel in the configured archives, so no module can be built for it. Boot a kernel of the distribution, or add the archive that this one came from"
@@ -127,20 +132,13 @@ ec_kernel_headers() {
       ec_log "kernel $kernel has no headers here: booted, it will have no NVIDIA driver"
     fi
   done < <(ec_all_kernels)
-  if ((${#wanted[@]})); then ec_apt_install "${wanted[@]}"; fi
-}
-
-ec_all_kernels() {
-  {
-    ec_needed_kernels
-    ec_kernels
-  } | sort -u
+  if ((${#wanted[@]})); then ec_packages_install "${wanted[@]}"; fi
 }
 
 ec_have_kernel_headers() {
   local kernel seen=0
   while IFS= read -r kernel; do
-    if ! ec_apt_installed "linux-headers-$kernel"; then return 1; fi
+    if ! ec_packages_installed "linux-headers-$kernel"; then return 1; fi
     seen=1
   done < <(ec_needed_kernels)
   ((seen))
@@ -151,10 +149,10 @@ ec_have_kernel_headers() {
 ec_ubuntu_modules() {
   local kernel flavour wanted=() own=()
   while IFS= read -r flavour; do
-    if ec_apt_has "linux-modules-nvidia-$1-$flavour"; then wanted+=("linux-modules-nvidia-$1-$flavour"); fi
+    if ec_packages_offered "linux-modules-nvidia-$1-$flavour"; then wanted+=("linux-modules-nvidia-$1-$flavour"); fi
   done < <(ec_kernel_flavours)
   while IFS= read -r kernel; do
-    if ec_apt_has "linux-modules-nvidia-$1-$kernel"; then
+    if ec_packages_offered "linux-modules-nvidia-$1-$kernel"; then
       wanted+=("linux-modules-nvidia-$1-$kernel")
     elif ec_needed_kernels | grep -Fxq -- "$kernel"; then
       own+=("$kernel")
@@ -166,19 +164,7 @@ ec_ubuntu_modules() {
     ec_kernel_headers
     wanted+=("nvidia-dkms-$1")
   fi
-  if ((${#wanted[@]})); then ec_apt_install "${wanted[@]}"; fi
-}
-
-# --- desktops ---
-
-# A machine with a graphical session loses it where only the compute half of a driver is installed.
-ec_desktop() { ec_apt_installed xserver-xorg-core || ec_apt_installed gdm3 || ec_apt_installed xwayland; }
-
-# ec_display_done PACKAGE
-ec_display_done() { ! ec_desktop || ec_apt_installed "$1"; }
-
-ec_display_install() {
-  if ec_desktop; then ec_apt_install "$1"; fi
+  if ((${#wanted[@]})); then ec_packages_install "${wanted[@]}"; fi
 }
 
 # --- archives ---

@@ -1,6 +1,19 @@
 # shellcheck shell=bash
 # What the driver steps of every Linux system call: state before action, kernels, Secure Boot, nouveau, activation.
 #
+# One package manager's part (apt.sh, ...) follows this one and has, under the same names:
+#   ec_owned_by_package PATH        does a package own this file?
+#   ec_packages_installed NAME...   are these all installed? (a check of steps)
+#   ec_packages_offered NAME        would the archives give it?
+#   ec_packages_expect BRANCH NAME...  would they give that branch? Else stop, before anything is installed
+#   ec_packages_install NAME...     for functions whose list only the machine knows; records, then installs
+#   ec_packages_record COMMAND...   before a step's command runs as root: refuse what must not happen, and write down
+#                                   "package STEP NAME" and "removed STEP NAME=VERSION" for what it will add and take
+#   ec_undo_packages STEP...        takes away what those steps added, brings back what they took, nothing else
+#   ec_packages_hint NAME...        the command by which a person installs these
+#   ec_kernel_headers, ec_have_kernel_headers   for every kernel that can boot
+#   ec_desktop                      is there a graphical session that needs the driver's display half?
+#
 # Steps name functions in arrays, which shellcheck cannot follow; variables are read in other parts:
 # shellcheck disable=SC2329,SC2034
 
@@ -60,7 +73,7 @@ ec_no_gpu_processes() {
 
 # --- kernels ---
 
-# Every kernel that can boot, oldest first.
+# Every kernel that can boot, oldest first. RHEL's rescue kernel has no modules of its own and is none of them.
 ec_kernels() {
   local place
   for place in "$EC_SYSROOT"/lib/modules/*; do
@@ -73,6 +86,13 @@ ec_needed_kernels() {
   {
     uname -r
     ec_kernels | tail -n 1
+  } | sort -u
+}
+
+ec_all_kernels() {
+  {
+    ec_needed_kernels
+    ec_kernels
   } | sort -u
 }
 
@@ -118,6 +138,9 @@ ec_build_modules() {
 
 # --- Secure Boot ---
 
+# What a distribution's mokutil wants besides the certificate.
+EC_MOK_OPTION=''
+
 # The firmware's own variable: 4 bytes of attributes, then 1 where Secure Boot is in force. No variable: no Secure Boot.
 ec_secure_boot() {
   local file=$EC_SYSROOT/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c
@@ -127,9 +150,13 @@ ec_secure_boot() {
 # ec_secure_boot_key CERTIFICATE: off and enrolled go on, queued wants a reboot, absent wants a person at the firmware's
 # screen. A script cannot finish that, so it stops before it changes anything.
 ec_secure_boot_key() {
-  local key=$1 make='sudo dkms generate_mok'
+  local key=$1 make tools=(mokutil openssl)
   if ! ec_secure_boot; then return 0; fi
-  if [[ $key == */shim-signed/* ]]; then make='sudo update-secureboot-policy --new-key'; fi
+  case $key in
+    */shim-signed/*) make='sudo update-secureboot-policy --new-key' ;;
+    */akmods/*) make='sudo kmodgenca -a' tools+=(akmods) ;;
+    *) make='sudo dkms generate_mok' tools+=(dkms) ;;
+  esac
   if [[ -e $EC_SYSROOT$key ]] && ec_have_command mokutil; then
     if LC_ALL=C mokutil --test-key "$EC_SYSROOT$key" 2>&1 | grep -q 'already enrolled'; then return 0; fi
     if LC_ALL=C mokutil --list-new 2>/dev/null | grep -q 'SHA1 Fingerprint\|Subject:'; then
@@ -139,7 +166,7 @@ ec_secure_boot_key() {
       exit 10
     fi
   fi
-  ec_refuse "Secure Boot is on, this driver's module is built here, and its key is not enrolled: the kernel would refuse it. Nothing was changed. Do this once, with a screen at the machine: 1. sudo apt-get install mokutil dkms openssl; 2. if $key is missing: $make; 3. sudo mokutil --import $key (set a password); 4. reboot, choose \"Enroll MOK\", type it; 5. run this script again. Or turn Secure Boot off in the firmware"
+  ec_refuse "Secure Boot is on, this driver's module is built here, and its key is not enrolled: the kernel would refuse it. Nothing was changed. Do this once, with a screen at the machine: 1. $(ec_packages_hint "${tools[@]}"); 2. if $key is missing: $make; 3. sudo mokutil --import $key${EC_MOK_OPTION:+ $EC_MOK_OPTION} (set a password); 4. reboot, choose \"Enroll MOK\", type it; 5. run this script again. Or turn Secure Boot off in the firmware"
 }
 
 # --- files and downloads of root ---
@@ -212,7 +239,7 @@ ec_undo_fetch() {
   if [[ -n $(ec_state_values fetched) && -f $1 ]]; then ec_root rm -f -- "$1"; fi
 }
 
-# --- nouveau, activation ---
+# --- nouveau ---
 
 ec_nouveau_blocked() {
   grep -Eqs '^[[:space:]]*(blacklist|install)[[:space:]]+nouveau' "$EC_SYSROOT"/etc/modprobe.d/*.conf \
@@ -224,13 +251,38 @@ ec_block_nouveau() {
   if ! ec_nouveau_blocked; then
     ec_root_file /etc/modprobe.d/envcheck-nouveau.conf 'blacklist nouveau' 'options nouveau modeset=0'
   fi
-  ec_root update-initramfs -u -k all
+  ec_rebuild_initramfs
+}
+
+# For every kernel, by the tool that this system has.
+ec_rebuild_initramfs() {
+  if ec_have_command update-initramfs; then
+    ec_root update-initramfs -u -k all
+  elif ec_have_command dracut; then
+    ec_root dracut --force --regenerate-all
+  elif ec_have_command mkinitcpio; then
+    ec_root mkinitcpio -P
+  else
+    ec_log "no tool for initial ram disks is here: where this system has one, build it anew by hand"
+  fi
 }
 
 ec_unblock_nouveau() {
   ec_undo_file /etc/modprobe.d/envcheck-nouveau.conf || return 1
-  ec_root update-initramfs -u -k all
+  ec_rebuild_initramfs
 }
+
+# --- desktops ---
+
+# A machine with a graphical session loses it where only the compute half of a driver is installed.
+# ec_display_done PACKAGE
+ec_display_done() { ! ec_desktop || ec_packages_installed "$1"; }
+
+ec_display_install() {
+  if ec_desktop; then ec_packages_install "$1"; fi
+}
+
+# --- activation ---
 
 # Where neither the old driver nor nouveau holds the card, the module can be loaded now and no reboot is needed.
 ec_driver_activate() {

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.plans import META, plan_of
 
 from envcheck.errors import InputError
 from envcheck.matrix import load
 from envcheck.model import Step
 from envcheck.recipes import (
     DriverJob,
+    Recipes,
     choose,
     driver_steps,
     load_recipes,
@@ -22,6 +24,7 @@ from envcheck.recipes import (
     venv_support_steps,
     verify_steps,
 )
+from envcheck.render import render
 
 INSTALLERS = Path(__file__).resolve().parent.parent / "installers"
 RECIPES = load_recipes()
@@ -143,12 +146,78 @@ def test_what_installs_packages_or_writes_files_can_be_taken_back() -> None:
         steps = driver_steps(case, RECIPES) or ()
         taken_back = {word for step in steps if step.undo for word in step.undo}
         for step in steps:
-            if step.argv[0] in ("ec_apt_install", "ec_ubuntu_modules", "ec_kernel_headers", "ec_display_install"):
+            if step.argv[0] in ("ec_packages_install", "ec_ubuntu_modules", "ec_kernel_headers", "ec_display_install"):
                 assert step.id in taken_back, step.id
             if "install" in step.argv:
                 assert step.id in taken_back, step.id
             if step.argv[0] == "ec_root_file":
                 assert step.undo == ("ec_undo_file", step.argv[1])
+
+
+@pytest.mark.parametrize(
+    ("condition", "version", "holds"),
+    [
+        ({"version": "9"}, "9.7", True),
+        ({"version": "9"}, "9", True),
+        ({"version": "9"}, "90", False),
+        ({"version": "10.1"}, "10.10", False),
+        ({"at_least": "10.1"}, "10.10", True),
+        ({"at_least": "10.1"}, "10.0", False),
+        ({"at_least": "10.1"}, "9.7", False),
+        ({"before": "10.2"}, "10.10", False),
+        ({"before": "10"}, "9.7", True),
+        ({"before": "10"}, None, False),
+        ({"at_least": "10"}, None, False),
+        ({"version": "24.04"}, "24.04", True),
+        ({"not_version": "11"}, None, True),
+        ({"not_version": "11"}, "11", False),
+        ({"version": "43"}, "rawhide", False),
+    ],
+)
+def test_trap_10_releases_are_compared_as_numbers(condition: dict[str, str], version: str | None, holds: bool) -> None:
+    recipe = dataclasses.replace(
+        RECIPES.by_id["ubuntu-archive"], serves=({"module": "open", "branches": ["580"], **condition},)
+    )
+    chosen = choose(job(os_version=version), Recipes(by_id={"x": recipe}))
+    assert (chosen is not None) is holds
+
+
+def test_the_lower_precedence_goes_first_whatever_the_files_are_called() -> None:
+    last = dataclasses.replace(RECIPES.by_id["ubuntu-archive"], id="a", precedence=30)
+    first = dataclasses.replace(RECIPES.by_id["ubuntu-archive"], id="z", precedence=5)
+    assert choose(UBUNTU, Recipes(by_id={"a": last, "z": first})) is first
+
+
+def test_a_script_has_its_own_package_managers_part_and_no_other() -> None:
+    steps = driver_steps(UBUNTU, RECIPES)
+    assert steps is not None
+    assert {step.parts for step in steps} == {("apt.sh",)}
+    with_part = render(plan_of(*steps), "script", meta=META)
+    without = render(plan_of(Step(id="x", title="x", argv=("true",), stage="system")), "script", meta=META)
+    assert "\nec_driver_ready()" in with_part
+    assert "\nec_driver_ready()" in without
+    assert "apt-get" in with_part
+    assert "apt-get" not in without
+    assert "dpkg" not in without
+
+
+INTERFACE = re.findall(r"^#   (ec_[a-z_]+(?:, ec_[a-z_]+)*)", script_part("driver.sh"), re.MULTILINE)
+
+
+def test_every_package_managers_part_has_the_whole_interface() -> None:
+    names = {name for line in INTERFACE for name in line.split(", ")}
+    assert len(names) == 11
+    parts = {part for recipe in RECIPES.by_id.values() for part in recipe.parts}
+    managers = [part for part in parts if "\nec_packages_record()" in script_part(part)]
+    assert managers
+    for part in managers:
+        assert names <= set(re.findall(r"^(ec_[a-z_0-9]+)\(\)", script_part(part), re.MULTILINE)), part
+
+
+def test_a_recipe_names_one_package_manager() -> None:
+    for recipe in RECIPES.by_id.values():
+        records = [part for part in recipe.parts if "\nec_packages_record()" in script_part(part)]
+        assert len(records) == 1, recipe.id
 
 
 def test_every_branch_of_a_recipe_is_a_row_of_the_matrix() -> None:

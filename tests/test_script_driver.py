@@ -11,7 +11,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from fakes.drivers import CASES, DEBIAN, DEBIAN_NEW, job_of, make, script_of, system
+from fakes.apt_machines import CASES, DEBIAN, DEBIAN_NEW, job_of, make
+from fakes.drivers import script_of, system
 from fakes.world import SECURE_BOOT, packages
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the driver scripts are for Linux")

@@ -11,7 +11,7 @@ from .meta import Meta
 from .quoting import bash, bash_array, comment, shown
 
 CORE = ("prelude.sh", "steps.sh", "user.sh", "machine.sh")
-SYSTEM = ("driver.sh", "apt.sh")
+SYSTEM = "driver.sh"
 # Checks that cannot pass before the reboot: such a step is done when it ran to its end.
 ONCE = "ec_driver_ready"
 
@@ -25,11 +25,10 @@ def script(plan: Plan, meta: Meta, sysroot: str = "", state_dir: str = STATE_DIR
     """The whole script. ``sysroot`` and ``state_dir`` differ in tests alone."""
     if not plan.satisfiable:
         return NO_PLAN
-    parts = CORE + (SYSTEM if any(s.stage == "system" for s in plan.steps) else ())
     return "\n".join(
         (
             _header(plan, meta),
-            *(_body(script_part(name)) for name in parts),
+            *(_body(script_part(name)) for name in _parts(plan)),
             _embedded("ec_have_text", "have.py"),
             _embedded("ec_verify_text", "verify.py"),
             _constants(plan, meta, sysroot, state_dir),
@@ -44,6 +43,13 @@ def script(plan: Plan, meta: Meta, sysroot: str = "", state_dir: str = STATE_DIR
             "",
         )
     )
+
+
+def _parts(plan: Plan) -> tuple[str, ...]:
+    """The common parts, and those that the system's steps name: driver.sh, then its package manager's."""
+    system = _of(plan, "system")
+    named = dict.fromkeys(name for step in system for name in step.parts)
+    return (*CORE, *((SYSTEM,) if system else ()), *named)
 
 
 def plan_id(plan: Plan) -> str:

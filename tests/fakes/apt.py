@@ -1,0 +1,106 @@
+"""The fakes of Debian's tools: apt-get, apt-cache, dpkg, dpkg-query, update-initramfs. See ``command.py``."""
+
+import os
+import sys
+
+import store
+
+
+def changes(name, words):
+    return name in ("apt-get", "update-initramfs") and "-s" not in words and "indextargets" not in words
+
+
+def sources(state):
+    found = ["main"]
+    extra = store.under("/etc/apt/sources.list.d/envcheck-debian.sources")
+    if os.path.exists(extra):
+        with open(extra) as file:
+            text = file.read()
+        lines = [line.split() for line in text.splitlines() if line.startswith("Components:")]
+        found += [name for name in ("contrib", "non-free") if any(name in words for words in lines)]
+    if "cuda-keyring" in state["installed"]:
+        found.append("nvidia")
+    return found
+
+
+def apt_get(state, words):
+    plain = [w for w in words if w in ("update", "install", "indextargets")]
+    action = plain[0] if plain else "?"
+    if action == "indextargets":
+        if "x" not in words:
+            print("http://mirror.example/debian/|bookworm\nhttp://mirror.example/debian/|bookworm-updates")
+        return 0
+    if action == "update":
+        state["listed"] = sources(state)
+        return 0
+    if action != "install":
+        raise SystemExit("fake apt-get: " + " ".join(words))
+    wanted, gone = wishes(state, words[words.index("install") + 1 :])
+    try:
+        new = store.closure(state, wanted, [])
+    except store.Failed as missing:
+        print(f"E: Unable to locate package {missing}", file=sys.stderr)
+        return 100
+    gone += store.conflicting(state, new)
+    if "-s" in words:
+        verb = "Purg" if "--purge" in words else "Remv"
+        for name in gone:
+            print("{} {} [{}]".format(verb, name, state["installed"][name]))
+        for name in new:
+            print("Inst {} ({} fake [amd64])".format(name, state["archive"][name]["version"]))
+        return 0
+    for name in gone:
+        store.remove(state, name)
+    for name in new:
+        store.add(state, name)
+    return 0
+
+
+def wishes(state, words):
+    wanted, gone = [], []
+    for word in words:
+        if word.startswith("-"):
+            continue
+        if word.endswith("-"):
+            gone.append(word[:-1])
+        elif word.startswith("/"):
+            if not os.path.exists(word):
+                raise store.Failed(word)
+            wanted.append("cuda-keyring")
+            state["listed"] = sorted({*state["listed"], "deb"})
+        else:
+            wanted.append(word.split("=")[0])
+    return wanted, gone
+
+
+def dpkg_query(state, words):
+    if words[0] == "-S":
+        return 0 if words[1] in state.get("owned", []) else 1
+    found = [n for n in state["installed"] if store.like(n, words[-1])]
+    for name in found:
+        text = words[words.index("-f") + 1]
+        print(text.replace("${Package}", name).replace("${db:Status-Status}", "installed").replace("\\n", "\n"), end="")
+    return 0 if found else 1
+
+
+def apt_cache(state, words):
+    if words[0] == "policy":
+        name = words[1]
+        version = state["archive"][name]["version"] if store.available(state, name) else "(none)"
+        print(f"{name}:\n  Installed: (none)\n  Candidate: {version}")
+        return 0
+    return 0 if store.available(state, words[1].split("=")[0]) else 100
+
+
+def dpkg(state, words):
+    print(state.get("audit", ""), end="")
+    return 0
+
+
+COMMANDS = {
+    "apt-get": apt_get,
+    "apt-cache": apt_cache,
+    "dpkg-query": dpkg_query,
+    "dpkg": dpkg,
+    "update-initramfs": lambda state, words: 0,
+}
