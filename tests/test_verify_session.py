@@ -63,10 +63,10 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     path = tmp_path / "answers.json"
     monkeypatch.setenv("FAKE_PROBE", str(path))
 
-    def run(data: dict[str, Any], **options: Any) -> Any:
+    def run(data: dict[str, Any], deadline: float | None = None, on_result: Any = None, **options: Any) -> Any:
         path.write_text(json.dumps(data), encoding="utf-8")
-        asked = Options(python=sys.executable, script=SCRIPT, timeout=20, **{"quick": True, **options})
-        return verify(asked, Machine(gpus=(L4,)), lambda text: None)
+        asked = Options(python=sys.executable, script=SCRIPT, **{"quick": True, "timeout": 20, **options})
+        return verify(asked, Machine(gpus=(L4,)), lambda text: None, deadline=deadline, on_result=on_result)
 
     run.jobs = lambda: [json.loads(line) for line in Path(f"{path}.jobs").read_text().splitlines()]  # type: ignore[attr-defined]
     return run
@@ -138,6 +138,58 @@ class TestSession:
         found = fake(answers(cudnn={"facts": {**cudnn_facts(), "paths": ["/a/libcudnn.so", "/b/libcudnn.so"]}}))
         assert found.verdict == "degraded"
         assert (exit_code(found), exit_code(found, "warn")) == (0, 1)
+
+
+class TestDeadline:
+    """The time for the whole run: what was finished stays, and what was not says so."""
+
+    def test_what_was_finished_stays(self, fake: Any) -> None:
+        heard: list[Verification] = []
+        began = time.monotonic()
+        slow = {"sleep": 60, "facts": cudnn_facts()}
+        found = fake(answers(cudnn=slow), deadline=4.0, on_result=heard.append)
+        assert time.monotonic() - began < 5.0
+        assert [(r.code, r.status) for r in found.results] == [
+            ("cuda-context", "pass"),
+            ("cudnn", "timeout"),
+            ("tensor-core-fp16", "timeout"),
+            ("amp", "timeout"),
+        ]
+        assert [r.stage for r in found.results] == ["answering", "answering", "not started", "not started"]
+        assert "the time for the whole run (4 s) was up" in found.results[2].summary
+        assert exit_code(found) == 3
+        # whoever listens had each result as soon as it was there, with the devices that it belongs to
+        assert [len(v.results) for v in heard] == [1, 2, 3, 4]
+        assert heard[0].results[0].status == "pass"
+        assert heard[0].devices and heard[0].torch["version"] == "2.4.1+cu121"
+        assert [v.verdict for v in heard] == ["undetermined"] * 4
+
+    def test_a_deadline_that_is_kept_changes_nothing(self, fake: Any) -> None:
+        heard: list[Verification] = []
+        found = fake(answers(), deadline=30.0, on_result=heard.append)
+        assert exit_code(found) == 0
+        assert [v.verdict for v in heard] == ["undetermined"] * 3 + ["healthy"]
+
+    def test_devices_that_cannot_be_described_in_time(self, fake: Any) -> None:
+        heard: list[Verification] = []
+        data = answers()
+        data["describe"]["sleep"] = 60
+        found = fake(data, deadline=3.0, on_result=heard.append)
+        assert [r.status for r in found.results] == ["timeout", "skip", "skip", "skip"]
+        assert exit_code(found) == 3
+        assert len(heard) == 4
+
+    def test_no_time_at_all_starts_nothing(self, fake: Any, tmp_path: Path) -> None:
+        found = fake(answers(), deadline=1.5)
+        assert {(r.status, r.stage) for r in found.results} == {("timeout", "not started")}
+        assert exit_code(found) == 3
+        assert not Path(f"{tmp_path}/answers.json.jobs").exists()
+
+    def test_a_check_gets_no_more_than_its_own(self, fake: Any) -> None:
+        began = time.monotonic()
+        found = fake(answers(amp={"sleep": 60, "facts": {}}), deadline=60.0, timeout=1.5)
+        assert found.results[-1].status == "timeout"
+        assert time.monotonic() - began < 10
 
 
 class TestChoices:
