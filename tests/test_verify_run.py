@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stuck_files import state_of, stuck_folder
 
 from envcheck.model import Machine
 from envcheck.verify import Options, rehearse, run
@@ -144,6 +145,44 @@ def test_a_process_that_the_kernel_keeps_is_abandoned_and_named(monkeypatch: pyt
     found = once("hang", deadline=0.5)
     assert found.outcome == TIMED_OUT
     assert "hangs in the kernel (in nv_drm_wait)" in found.text
+
+
+def test_a_process_in_state_d_is_abandoned_and_the_other_checks_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No patch: a probe that the kernel really keeps, as a hung driver call does."""
+    states: list[str] = []
+    with stuck_folder(tmp_path) as folder:
+        monkeypatch.setenv("STUCK_FILE", str(folder / "nvidia"))
+        plan = {"cuda-context": "kernel", "cudnn": "skips", "tensor-core-fp16": "segfault", "amp": "kernel"}
+        for check, what in plan.items():
+            monkeypatch.setenv("MISBEHAVE_" + check.upper().replace("-", "_"), what)
+        options = Options(python=sys.executable, device="cpu", quick=True, timeout=1.0, script=SCRIPT)
+        began = time.monotonic()
+        found = rehearse(options, Machine(), lambda text: None)
+        assert time.monotonic() - began < 12
+        states += [state_of(pid) for pid in carriers()]
+    assert [(r.status, r.stage) for r in found.results] == [
+        ("timeout", "stage of kernel"),
+        ("skip", "stage of skips"),
+        ("crash", "stage of segfault"),
+        ("timeout", "stage of kernel"),
+    ]
+    for result in (found.results[0], found.results[3]):
+        assert "does not end even when killed: it hangs in the kernel" in result.summary
+    assert states == ["D", "D"]
+    for process in run.command._abandoned:  # the file system is gone: now they can go
+        process.wait(5)
+    run.command._abandoned.clear()
+
+
+def test_a_process_list_that_hangs_does_not_hold_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading /proc/PID/environ of a process that a driver call keeps can itself never return."""
+    monkeypatch.setattr(run, "_kill_marked", lambda mark: time.sleep(60))
+    began = time.monotonic()
+    found = once("good")
+    assert found.outcome == DONE
+    assert time.monotonic() - began < 8
 
 
 def test_stages_are_told_as_they_come() -> None:

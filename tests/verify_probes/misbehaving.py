@@ -69,6 +69,11 @@ def garbage():
     os.write(FD, b'\x00\xff\xfe{]\nnull\n[1]\n{"stage": 5}\n{"facts": []}\n{"done": "yes"}\n\xff\xff')
 
 
+def kernel():
+    """Sleeps in the kernel, where no signal reaches: the file lies on tests/stuck_files.py's file system."""
+    os.stat(os.environ["STUCK_FILE"])
+
+
 def flood():
     block = b"x" * 65536
     while True:
