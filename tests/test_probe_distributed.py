@@ -80,7 +80,7 @@ def test_a_rank_that_hangs_is_named(tmp_path: Path) -> None:
 
 
 def test_a_wrong_value_is_no_pass(tmp_path: Path) -> None:
-    outcome = collectives.launch(2, "gloo", {"OMP_NUM_THREADS": "1"}, 60.0, "wrong:1")
+    outcome = collectives.launch([0, 1], "gloo", {"OMP_NUM_THREADS": "1"}, 60.0, "wrong:1")
     assert all(code != 0 for code in outcome["codes"])
     found = judge_nccl({"attempts": [outcome], "ranks": 2, "backend": "gloo"}, Context(device=None, machine=Machine()))
     assert found.status == "fail"
@@ -89,7 +89,7 @@ def test_a_wrong_value_is_no_pass(tmp_path: Path) -> None:
 
 def test_the_nccl_trial_names_a_dead_rank() -> None:
     """The launcher that verify itself uses, without torchrun."""
-    outcome = collectives.launch(2, "gloo", {"OMP_NUM_THREADS": "1"}, 60.0, "die:1")
+    outcome = collectives.launch([0, 1], "gloo", {"OMP_NUM_THREADS": "1"}, 60.0, "die:1")
     assert outcome["codes"][1] == -signal.SIGKILL
     found = judge_nccl({"attempts": [outcome], "ranks": 2, "backend": "gloo"}, Context(device=None, machine=Machine()))
     assert found.status == "fail"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import sys
 import time
 import uuid
@@ -16,6 +18,7 @@ from stuck_files import state_of, stuck_folder
 from envcheck.model import Machine
 from envcheck.verify import Options, rehearse, run
 from envcheck.verify.run import Probes
+from envcheck.verify.trouble import trouble
 from envcheck.verify.words import CRASHED, DONE, RAISED, SKIPPED, TIMED_OUT, TrialRun
 
 SCRIPT = Path(__file__).parent / "verify_probes" / "misbehaving.py"
@@ -183,6 +186,36 @@ def test_a_process_list_that_hangs_does_not_hold_us(monkeypatch: pytest.MonkeyPa
     found = once("good")
     assert found.outcome == DONE
     assert time.monotonic() - began < 8
+
+
+@pytest.mark.parametrize(
+    ("source", "extra", "word"),
+    [
+        ("#include <Python.h>\nint main(void) { return 0; }\n", [], "Python.h"),
+        ("int main(void) { return 0; }\n", ["-lcuda"], "libcuda.so"),
+    ],
+)
+def test_what_the_compiler_said_names_what_is_missing(
+    source: str, extra: list[str], word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real compiler that fails under torch.compile: the exception holds its command alone."""
+    if shutil.which("cc") is None:
+        pytest.skip("needs a C compiler")
+    file = tmp_path / "main.c"
+    file.write_text(source, encoding="utf-8")
+    for name in ("C_INCLUDE_PATH", "CPATH", "LIBRARY_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")  # a compiler that speaks German would not be understood
+    monkeypatch.setenv("BUILD", json.dumps([str(file), "-o", str(tmp_path / "out"), *extra]))
+    found = once("build")
+    assert (found.outcome, found.kind) == (RAISED, "CalledProcessError")
+    assert word not in found.text
+    judged = trouble("compile", found)
+    assert (judged.status, word in judged.summary) == ("warn", True), judged
+    assert "LC_ALL=C" in found.stderr
+    assert any(word in line or "cuda" in line for line in judged.evidence)
+    # no other check may take a compiler's words for its own
+    assert trouble("cudnn", found).status == "crash"
 
 
 def test_stages_are_told_as_they_come() -> None:

@@ -110,6 +110,12 @@ class TestSession:
         assert [d.bus_id for d in found.devices] == ["0000:01:00.0", "0000:81:00.0"]
         # CUDA's own number goes to the probe, PCI order to the user
         assert [j["device"] for j in fake.jobs() if j["check"] == "cudnn"] == [1, 0]
+        assert [j["devices"] for j in fake.jobs() if j["check"] == "nccl"] == [[1, 0]]
+
+    def test_checks_of_all_gpus_use_the_chosen_ones_alone(self, fake: Any) -> None:
+        cards = [device(n, f"0000:0{n + 1}:00.0") for n in range(4)]
+        fake(answers(*cards), quick=False, only=("nccl", "p2p"), device="1,3")
+        assert [j["devices"] for j in fake.jobs() if j["check"] in ("nccl", "p2p")] == [[1, 3], [1, 3]]
 
     def test_other_processes_leave_it_open(self, fake: Any) -> None:
         data = answers(device(0, "0000:01:00.0", others=[4711]))

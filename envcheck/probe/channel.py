@@ -39,6 +39,11 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
+def ends(text: str, limit: int = TEXT_LIMIT) -> str:
+    """The text, or its beginning and its end: torch.compile puts a whole traceback before what went wrong."""
+    return text if len(text) <= limit else text[: limit // 2] + "\n...\n" + text[-limit // 2 :]
+
+
 class Channel:
     """Writes whole lines; a parent that is gone ends the process."""
 
@@ -65,7 +70,7 @@ class Channel:
         self._say({"skip": why, "not_applicable": not_applicable})
 
     def error(self, error: BaseException, trace: str = "") -> None:
-        text = str(error)[:TEXT_LIMIT]
+        text = ends(str(error))
         self._say({"error": {"type": type(error).__name__, "text": text, "trace": trace[-TEXT_LIMIT:]}})
 
     def done(self) -> None:

@@ -28,6 +28,7 @@ SCRIPT = Path(__file__).resolve().parent.parent / "probe" / "main.py"
 TOKEN = "ENVCHECK_PROBE"  # environment variable by which a process that left its group is found
 SWEEP_S = 2.0  # seconds that looking through the processes may take
 # room for what compilers say: torch.compile's errors name the command only, the reason stands on stderr
+TEXT_LIMIT = 4100  # characters of what was raised: all that the probe sends
 STDERR_LINES, STDERR_CHARS = 60, 8192
 
 
@@ -204,7 +205,7 @@ def _outcome(lines: _Lines, rc: int | None, deadline: float, note: str, tail: st
     if "skip" in final:
         return build(SKIPPED, str(final["skip"])[:500], not_applicable=final.get("not_applicable") is True)
     error = final["error"]
-    return build(RAISED, str(error.get("text", ""))[:2000], str(error.get("type", "")))
+    return build(RAISED, str(error.get("text", ""))[:TEXT_LIMIT], str(error.get("type", "")))
 
 
 def _how_it_ended(rc: int) -> str:
@@ -223,7 +224,8 @@ class Probes:
     def __init__(self, python: str, script: Path = SCRIPT, environ: Mapping[str, str] | None = None) -> None:
         self._python = python
         self._script = script
-        self._environ = {**os.environ, **(environ or {})}
+        # compilers and loaders are to speak the language that verify.trouble reads
+        self._environ = {**os.environ, "LC_ALL": "C", **(environ or {})}
         self._spare: Child | None = None
 
     def __enter__(self) -> Probes:

@@ -227,7 +227,8 @@ def _on_devices(
         ordinal = device.ordinal if device else devices[0].ordinal
         context = Context(device=device, machine=machine)
         more = number + 1 < len(jobs)
-        yield _one(probes, check, ordinal, label, context, options, progress, clock, more=more)[0]
+        together = [d.ordinal for d in devices] if device is None else []
+        yield _one(probes, check, ordinal, label, context, options, progress, clock, more=more, together=together)[0]
 
 
 def _busy(devices: Sequence[Device]) -> Judged:
@@ -247,6 +248,7 @@ def _one(
     clock: Clock,
     *,
     more: bool,
+    together: Sequence[int] = (),
 ) -> tuple[Result, Mapping[str, Any]]:
     """One check in a process of its own: its result, and the figures that it rests upon."""
     granted = clock.grant(options.timeout)
@@ -255,6 +257,7 @@ def _one(
     job = {
         "check": check.code,
         "device": ordinal,
+        "devices": list(together),
         "seed": options.seed,
         "quick": options.quick,
         "plant": options.plant,

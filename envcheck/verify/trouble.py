@@ -115,12 +115,20 @@ def trouble(check: str, run: TrialRun) -> Judged:
     evidence = (f"{run.kind}: {said}",) if said else (run.kind,)
     if run.stage == "importing torch":
         return Judged(status=FAIL, summary=f"torch cannot be imported: {said}", evidence=evidence)
-    for known in (*COMPILE, *KNOWN) if check == "compile" else KNOWN:
-        if known.pattern.search(run.text) or known.pattern.search(run.kind):
-            text = f"{known.summary}, in: {run.stage} ({said})"
-            na = known.status == SKIP
-            return Judged(status=known.status, summary=text, evidence=evidence, fix=known.fix, not_applicable=na)
+    found = _of_a_compiler(run) if check == "compile" else None
+    found = found or next((k for k in KNOWN if k.pattern.search(run.text) or k.pattern.search(run.kind)), None)
+    if found is not None:
+        text = f"{found.summary}, in: {run.stage} ({said})"
+        na = found.status == SKIP
+        seen = (*evidence, *stderr) if check == "compile" else evidence
+        return Judged(status=found.status, summary=text, evidence=seen, fix=found.fix, not_applicable=na)
     return Judged(status=CRASH, summary=f"{run.kind} in: {run.stage}: {said}", evidence=evidence)
+
+
+def _of_a_compiler(run: TrialRun) -> Known | None:
+    """Triton starts the compiler and raises no more than its command: why it failed stands on stderr alone."""
+    said = (run.kind, run.text, run.stderr)
+    return next((k for k in COMPILE if any(k.pattern.search(text) for text in said)), None)
 
 
 def _one_line(text: str) -> str:

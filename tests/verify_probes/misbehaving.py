@@ -74,6 +74,17 @@ def kernel():
     os.stat(os.environ["STUCK_FILE"])
 
 
+def build():
+    """As triton does: starts the compiler, which says on stderr what is wrong, and raises its command only."""
+    sys.stderr.write("LC_ALL=" + os.environ["LC_ALL"] + "\n")
+    sys.stderr.flush()
+    arguments = json.loads(os.environ["BUILD"])
+    try:
+        subprocess.check_call(["cc", *arguments])
+    except (OSError, subprocess.CalledProcessError) as error:
+        say(error={"type": type(error).__name__, "text": str(error)})
+
+
 def flood():
     block = b"x" * 65536
     while True:
