@@ -152,6 +152,7 @@ def install(torch: Any, package: str, patch: Callable[[Any, str, Any], None], de
         ("proof", "side_for", lambda trial: 64),
         ("proof", "BURST_S", 0.002),
         ("proof", "GPM_S", 0.12),
+        ("proof", "QUEUE_S", 0.01),
         ("convolution", "CUDA_SHAPE", part["convolution"].CPU_SHAPE),
         ("attention", "SHAPE", (1, 2, 32, 16)),
         ("memory", "CHUNK", 1 << 20),

@@ -5,6 +5,7 @@ This finds a wrong name, a wrong argument or a figure that the judge misses. It 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -127,6 +128,37 @@ def test_only_the_chosen_gpus_are_used_together(monkeypatch: pytest.MonkeyPatch)
     assert found.status == "pass", found.summary
     with pytest.raises(Skip):
         run(collectives.p2p, "p2p", devices=[2])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo across processes is tried on Linux and macOS")
+@pytest.mark.parametrize(
+    ("cures", "attempts", "words"),
+    [
+        ("NCCL_P2P_DISABLE", 2, "and does not with P2P off: that is the cause"),
+        ("NCCL_SHM_DISABLE", 3, "and does not with P2P and shared memory off: that is the cause"),
+        ("nothing", 3, "hangs in"),
+    ],
+)
+def test_a_hang_of_four_ranks_is_named_by_its_cure(
+    cures: str, attempts: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Real ranks on gloo; one hangs unless the variable that would cure NCCL is set."""
+    real = collectives.launch
+
+    def launch(devices: list[int], backend: str, extra: dict[str, str], seconds: float, plant: Any) -> Any:
+        assert backend == "nccl"
+        extra_env = {**extra, "OMP_NUM_THREADS": "1"}
+        return real(devices, "gloo", extra_env, seconds, None if cures in extra else "hang:2")
+
+    monkeypatch.setattr(collectives, "launch", launch)
+    monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: True)
+    monkeypatch.setattr(torch.cuda.nccl, "version", lambda: (2, 21, 5))
+    found, facts = run(collectives.nccl, "nccl", devices=[0, 1, 2, 3], deadline=63)
+    assert [a["hung"] for a in facts["attempts"]] == [True] * (attempts - 1) + [cures == "nothing"]
+    assert found.status == "fail"
+    assert words in found.summary
+    assert any("rank 2 stopped in: all_reduce of 4096 elements" in line for line in found.evidence)
 
 
 @pytest.mark.parametrize(

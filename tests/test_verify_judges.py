@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import pytest
@@ -225,6 +226,17 @@ class TestSystem:
     def test_properties_that_contradict_nvml_warn(self, changes: dict[str, Any]) -> None:
         assert judge_context({**context_facts(), **changes}, REAL).status == "warn"
 
+    def test_a_card_that_contradicts_the_matrix_warns(self) -> None:
+        """The driver says one compute capability, the matrix another for this PCI id: identification notes it."""
+        said = "the driver says compute capability 8.9, PCI id 10de:1eb8 is Tesla T4 (7.5)"
+        card = dataclasses.replace(CARD, errors=("Xid 13 was seen", said))
+        found = judge_context(context_facts(), dataclasses.replace(REAL, device=dataclasses.replace(DEVICE, gpu=card)))
+        assert (found.status, found.summary) == ("warn", said)
+
+    def test_a_slice_has_a_name_and_a_memory_of_its_own(self) -> None:
+        facts = {**context_facts(), "name": "NVIDIA L4 MIG 1g.5gb", "memory_mib": 4864}
+        assert judge_context(facts, REAL).status == "pass"
+
     def test_the_pair_in_words(self) -> None:
         assert "toolkit-exact" in pair_in_words("12.2", "12.1")
         assert "minor-version" in pair_in_words("12.2", "12.8")
@@ -235,7 +247,11 @@ class TestSystem:
         still = {"uncorrected": 0, "remap_pending": False, "remap_failed": False}
         facts = {"bytes": 1 << 33, "wrong": 0, "before": still, "after": still}
         assert judge_memory(facts, REAL).status == "pass"
-        assert judge_memory({**facts, "before": None, "after": None}, REAL).status == "pass"
+        assert "ECC counters stood still" in judge_memory(facts, REAL).summary
+        blind = judge_memory({**facts, "before": None, "after": None}, REAL)
+        assert (blind.status, "no ECC counters" in blind.summary) == ("pass", True)
+        assert judge_memory({**facts, "after": {**still, "corrected": 2}}, REAL).status == "warn"
+        assert judge_memory({**facts, "after": {**still, "remapped": 1}}, REAL).status == "warn"
         assert judge_memory({**facts, "wrong": 1}, REAL).status == "fail"
         assert judge_memory({**facts, "bytes": 0}, REAL).status == "fail"
         assert judge_memory({**facts, "after": {**still, "uncorrected": 1}}, REAL).status == "fail"

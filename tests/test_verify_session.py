@@ -17,17 +17,21 @@ from test_verify_tensor import facts as tensor_facts
 from envcheck.cli import main
 from envcheck.cli import verify as cli_verify
 from envcheck.errors import UsageError
+from envcheck.identify import identify
+from envcheck.matrix import load
 from envcheck.model import Driver, Gpu, Machine, Python, Torch
 from envcheck.verify import Options, Result, exit_code, verdict_of, verify
 from envcheck.verify.devices import choose, found_by_probe, tensor_cores
 from envcheck.verify.gate import is_met
 from envcheck.verify.session import chosen_checks, required_checks
 from envcheck.verify.table import REQUIRED
+from envcheck.verify.tensor import tensor_core_use
 from envcheck.verify.trouble import trouble
 from envcheck.verify.words import CRASHED, RAISED, TIMED_OUT, TrialRun, Verification
 
 SCRIPT = Path(__file__).parent / "verify_probes" / "answering.py"
 L4 = Gpu(name="NVIDIA L4", compute_capability="8.9", memory_mib=23034, bus_id="0000:01:00.0", tensor_cores=4)
+KERNEL = "turing_fp16_s1688gemm_fp16_128x128_ldg8_f2f_nn"  # runs on a GTX 1650 too, without Tensor Cores
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the probe's stand-in takes a file descriptor")
 
 
@@ -221,6 +225,52 @@ class TestChoices:
         for word in ("2", "GPU-", "x", ""):
             with pytest.raises(UsageError):
                 choose(devices, word)
+
+    @pytest.mark.parametrize(
+        ("name", "capability", "cores"),
+        [
+            *[
+                (name, "7.5", 0)
+                for name in (
+                    "NVIDIA GeForce GTX 1630",
+                    "NVIDIA GeForce GTX 1650",
+                    "NVIDIA GeForce GTX 1650 Ti with Max-Q Design",
+                    "NVIDIA GeForce GTX 1660 SUPER",
+                    "NVIDIA T400 4GB",
+                    "NVIDIA T500",
+                    "NVIDIA T550 Laptop GPU",
+                    "NVIDIA T600",
+                    "NVIDIA T1000 8GB",
+                    "NVIDIA T1200 Laptop GPU",
+                    "NVIDIA GeForce MX450",
+                    "NVIDIA GeForce MX550",
+                    "NVIDIA CMP 30HX",
+                )
+            ],
+            ("NVIDIA GeForce GTX 1080", "6.1", 0),
+            ("Tesla P100-PCIE-16GB", "6.0", 0),
+            ("Tesla T4", "7.5", 2),
+            ("NVIDIA GeForce RTX 2060", "7.5", 2),
+            ("NVIDIA TITAN V", "7.0", 1),
+            ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", "8.0", 3),
+            ("NVIDIA GeForce RTX 5090", "12.0", 5),
+        ],
+    )
+    @pytest.mark.parametrize("cards", [1, 2])
+    def test_the_chip_decides_on_tensor_cores(self, name: str, capability: str, cores: int, cards: int) -> None:
+        """From the matrix, by the name alone, also where two cards of one name cannot be told apart."""
+        matrix = load(None)
+        gpus = tuple(Gpu(index=n, name=name, compute_capability=capability) for n in range(cards))
+        machine = identify(Machine(gpus=gpus), matrix)
+        lines = [device(n, f"0000:0{n}:00.0", name=name, compute_capability=capability) for n in range(cards)]
+        found = found_by_probe({"devices": lines}, machine)
+        assert [d.tensor_cores for d in found] == [cores] * cards
+        verdict, _ = tensor_core_use(found[0].tensor_cores, None, [KERNEL], 8.0, 2.0)
+        assert verdict == ("none in this GPU" if cores == 0 else "used")
+
+    def test_a_chip_of_7_5_that_nobody_knows_is_not_guessed(self) -> None:
+        found = found_by_probe({"devices": [device(0, "a", name="NVIDIA X", compute_capability="7.5")]}, Machine())
+        assert tensor_core_use(found[0].tensor_cores, None, [KERNEL], 8.0, 2.0)[0] == "undetermined"
 
     def test_lines_of_a_wrong_shape_are_no_devices(self) -> None:
         assert found_by_probe({"devices": [1, None, {}, {"ordinal": "0"}]}, Machine()) == ()

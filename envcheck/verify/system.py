@@ -29,14 +29,20 @@ def pair_in_words(driver: str | None, runtime: str | None) -> str:
 
 
 def property_faults(facts: Mapping[str, Any], device: Device | None) -> list[str]:
-    """Where torch's properties contradict NVML's. Memory: torch's total is below NVML's by what the driver keeps."""
+    """Where torch's properties contradict NVML's or the matrix. Memory: torch's total is what the driver leaves of it.
+
+    ``gpu`` holds what NVML said, and what the matrix knows of the card where NVML did not say; where these two
+    disagree, identification has written it into ``gpu.errors``.
+    """
     gpu = device.gpu if device else None
-    if gpu is None or gpu.mig or "MIG" in str(facts.get("name")):
-        return []  # a slice has a name and a memory of its own
-    out = []
+    if gpu is None:
+        return []
+    out = [text for text in gpu.errors if "compute capability" in text]
+    if gpu.mig or "MIG" in str(facts.get("name")):
+        return out  # a slice has a name and a memory of its own
     for key, own in (("name", gpu.name), ("compute_capability", gpu.compute_capability)):
         if own and facts.get(key) and str(facts[key]) != own:
-            out.append(f"torch says {key.replace('_', ' ')} {facts[key]}, the driver says {own}")
+            out.append(f"torch says {key.replace('_', ' ')} {facts[key]}, the driver and the matrix say {own}")
     memory = number(facts.get("memory_mib"))
     if gpu.memory_mib and memory and not 0.85 * gpu.memory_mib <= memory <= 1.01 * gpu.memory_mib:
         out.append(f"torch sees {memory:.0f} MiB of memory, the driver {gpu.memory_mib} MiB")
@@ -57,6 +63,8 @@ def judge_context(facts: Mapping[str, Any], context: Context) -> Judged:
         "name",
         "compute_capability",
         "memory_mib",
+        "sms",
+        "archs",
         "driver_cuda",
         "runtime",
     )
@@ -102,10 +110,18 @@ def judge_memory(facts: Mapping[str, Any], context: Context) -> Judged:
         faults.append("row remapping failed: the card is due for replacement")
     if after.get("remap_pending"):
         warnings.append("a row is waiting to be remapped: the GPU needs a reset")
+    rows = (number(after.get("remapped")) or 0) - (number(before.get("remapped")) or 0)
+    if rows > 0:
+        warnings.append(f"{rows:.0f} rows of memory were remapped during the test")
+    repaired = (number(after.get("corrected")) or 0) - (number(before.get("corrected")) or 0)
+    if repaired > 0:
+        warnings.append(f"{repaired:.0f} ECC errors were corrected during the test")
     said = [*faults, *warnings]
+    counted = number(before.get("uncorrected")) is not None and number(after.get("uncorrected")) is not None
+    ecc = "ECC counters stood still" if counted else "the card has no ECC counters"
     return Judged(
         status=FAIL if faults else WARN if warnings else PASS,
-        summary=said[0] if said else f"{size / 2**30:.1f} GiB kept five patterns, ECC counters stood still",
+        summary=said[0] if said else f"{size / 2**30:.1f} GiB kept five patterns, {ecc}",
         measured={"bytes": size, "wrong": wrong, "before": dict(before) or None, "after": dict(after) or None},
         expected={"wrong": 0},
         evidence=tuple(said),

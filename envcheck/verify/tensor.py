@@ -68,8 +68,12 @@ def tensor_core_use(
         reasons.append(f"kernel of the fp32 units: {next(k for k in kernels if classify_kernel(k) == 'simt')}")
     if ratio is not None:
         reasons.append(f"fp16 runs {ratio:.2f} times as fast as fp32 (without Tensor Cores at most {packed:g} times)")
-    if verdict == UNDETERMINED and gpm is None:
+    if gpm is None:
         verdict = _without_counter(kinds, ratio, packed, reasons)
+    elif verdict == NOT_USED and _without_counter(kinds, ratio, packed, []) == USED:
+        # a counter that stands still is rather one that this card, driver or slice does not serve
+        reasons.append("the counter contradicts kernel names or speed")
+        verdict = UNDETERMINED
     if tensor_cores is None and verdict == USED and gpm is None:
         return UNDETERMINED, [*reasons, "whether this chip has Tensor Cores could not be told"]
     return verdict, reasons
