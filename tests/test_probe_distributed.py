@@ -9,13 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from envcheck.model import Machine
-from envcheck.probe import collectives
+from envcheck.probe import collectives, distributed
 from envcheck.verify.run import SCRIPT
 from envcheck.verify.system import judge_nccl
 from envcheck.verify.words import Context
@@ -77,6 +78,17 @@ def test_a_rank_that_hangs_is_named(tmp_path: Path) -> None:
     assert code != 0
     assert named(lines) == {"3": "all_reduce of 4096 elements"}
     assert not any("done" in item for item in lines)
+
+
+def test_a_hang_after_a_slow_start_is_named_in_time() -> None:
+    """The budget counts from the start: whoever needs most of it for importing torch still says who is missing."""
+    report = distributed.Report(0, 2, None)
+    said: list[str] = []
+    report.fail = lambda why, code: (said.append(why), setattr(report, "ended", True))  # type: ignore[method-assign,assignment]
+    began = time.monotonic()
+    distributed.Watch(report, 60.0, time.time() + 0.3).join(10)
+    assert said == ["no answer in the time for all of it"]
+    assert time.monotonic() - began < 10
 
 
 def test_a_wrong_value_is_no_pass(tmp_path: Path) -> None:

@@ -130,35 +130,49 @@ def test_only_the_chosen_gpus_are_used_together(monkeypatch: pytest.MonkeyPatch)
         run(collectives.p2p, "p2p", devices=[2])
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="gloo across processes is tried on Linux and macOS")
-@pytest.mark.parametrize(
-    ("cures", "attempts", "words"),
-    [
-        ("NCCL_P2P_DISABLE", 2, "and does not with P2P off: that is the cause"),
-        ("NCCL_SHM_DISABLE", 3, "and does not with P2P and shared memory off: that is the cause"),
-        ("nothing", 3, "hangs in"),
-    ],
-)
-def test_a_hang_of_four_ranks_is_named_by_its_cure(
-    cures: str, attempts: int, words: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Real ranks on gloo; one hangs unless the variable that would cure NCCL is set."""
-    real = collectives.launch
+CURES = [
+    ("NCCL_P2P_DISABLE", 2, "and does not with P2P off: that is the cause"),
+    ("NCCL_SHM_DISABLE", 3, "and does not with P2P and shared memory off: that is the cause"),
+    ("nothing", 3, "hangs in"),
+]
 
-    def launch(devices: list[int], backend: str, extra: dict[str, str], seconds: float, plant: Any) -> Any:
-        assert backend == "nccl"
-        extra_env = {**extra, "OMP_NUM_THREADS": "1"}
-        return real(devices, "gloo", extra_env, seconds, None if cures in extra else "hang:2")
 
-    monkeypatch.setattr(collectives, "launch", launch)
+def nccl_that_hangs_without(cures: str, launch: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[Judged, list[Any]]:
+    def attempt(devices: list[int], backend: str, extra: dict[str, str], seconds: float, plant: Any) -> Any:
+        assert (backend, plant) == ("nccl", None)
+        return launch(devices, extra, cures in extra)
+
+    monkeypatch.setattr(collectives, "launch", attempt)
     monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: True)
     monkeypatch.setattr(torch.cuda.nccl, "version", lambda: (2, 21, 5))
-    found, facts = run(collectives.nccl, "nccl", devices=[0, 1, 2, 3], deadline=63)
-    assert [a["hung"] for a in facts["attempts"]] == [True] * (attempts - 1) + [cures == "nothing"]
-    assert found.status == "fail"
-    assert words in found.summary
-    assert any("rank 2 stopped in: all_reduce of 4096 elements" in line for line in found.evidence)
+    found, facts = run(collectives.nccl, "nccl", devices=[0, 1])
+    return found, facts["attempts"]
+
+
+@pytest.mark.parametrize(("cures", "attempts", "words"), CURES)
+def test_a_hang_is_named_by_its_cure(cures: str, attempts: int, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def launch(devices: list[int], extra: dict[str, str], cured: bool) -> dict[str, Any]:
+        return {"codes": [0, 0] if cured else [3, None], "hung": not cured, "stages": ["a", "b"], "facts": [{}]}
+
+    found, tried = nccl_that_hangs_without(cures, launch, monkeypatch)
+    assert [a["hung"] for a in tried] == [True] * (attempts - 1) + [cures == "nothing"]
+    assert (found.status, words in found.summary) == ("fail", True), found.summary
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="gloo across processes is tried on Linux and macOS")
+def test_real_ranks_that_hang_are_named_by_their_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On gloo; one rank hangs unless the variable is set that would cure NCCL of a shared memory that is too small."""
+    real = collectives.launch
+
+    def launch(devices: list[int], extra: dict[str, str], cured: bool) -> dict[str, Any]:
+        plant, seconds = (None, 120.0) if cured else ("hang:1", 40.0)
+        return real(devices, "gloo", {**extra, "OMP_NUM_THREADS": "1"}, seconds, plant)
+
+    found, tried = nccl_that_hangs_without("NCCL_SHM_DISABLE", launch, monkeypatch)
+    assert [a["hung"] for a in tried] == [True, True, False]
+    assert "does not with P2P and shared memory off" in found.summary
+    assert any("rank 1 stopped in: all_reduce of 4096 elements" in line for line in found.evidence)
 
 
 @pytest.mark.parametrize(
