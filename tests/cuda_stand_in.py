@@ -118,6 +118,7 @@ def install(torch: Any, package: str, patch: Callable[[Any, str, Any], None], de
             "workload",
         )
     }
+    torch.set_num_threads(1)  # the tensors are small: on a busy machine threads only wait for each other
     cuda = torch.cuda
     for name in ("set_device", "init", "synchronize", "reset_peak_memory_stats"):
         patch(cuda, name, lambda *args: None)

@@ -16,6 +16,7 @@ from envcheck.model import Machine
 from envcheck.probe import amp, attention, collectives, context, convolution, graphs, matmul, memory, workload
 from envcheck.probe.channel import plain
 from envcheck.probe.trial import Skip, Trial
+from envcheck.verify import training
 from envcheck.verify.session import judge
 from envcheck.verify.table import BY_CODE
 from envcheck.verify.words import DONE, Context, Device, Judged, TrialRun
@@ -88,12 +89,20 @@ def test_the_cpu_has_no_tf32_and_the_judges_see_it() -> None:
 
 
 def test_amp_on_the_cpu_is_not_mistaken_for_a_gpu() -> None:
-    """The parts run to their end; the CPU's dtypes are not a GPU's, and the judge says so."""
+    """fp16 with a GradScaler, as on a GPU: every part is right but the dtypes, which are the CPU's own."""
     try:
-        _, facts = run(amp.amp, "amp")
+        found, facts = run(amp.amp, "amp")
     except RuntimeError as error:
         pytest.skip(f"this torch has no fp16 autocast on the CPU: {error}")
-    assert {"dtypes", "scaler", "conv", "encoder", "conv_bf16"} <= set(facts)
+    assert training.scaler_faults(facts["scaler"]) == []
+    for name in ("conv", "encoder", "conv_bf16"):
+        assert training.training_faults(name, facts[name]) == []
+    assert facts["conv"]["scale"] >= 1
+    facts["device_type"] = "cuda"
+    assert {text.split()[2] for text in training.dtype_faults(facts)} <= set(training.CUDA_SINGLE) | {
+        "binary_cross_entropy"
+    }
+    assert found.status == "pass"
 
 
 def test_workload() -> None:

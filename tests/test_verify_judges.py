@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import dataclasses
+import importlib.util
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -153,6 +156,43 @@ def amp_facts() -> dict[str, Any]:
         "conv": run,
         "encoder": copy.deepcopy(run),
     }
+
+
+def autocast_lists() -> dict[tuple[str, str], set[str]]:
+    """The operations in torch's own lists, read and not imported: (class, list) -> names."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        pytest.skip("needs torch's own lists")
+    path = Path(spec.origin).parent / "testing" / "_internal" / "autocast_test_lists.py"
+    out: dict[tuple[str, str], set[str]] = {}
+    for kind in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in ast.walk(kind):
+            if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.List):
+                continue
+            firsts = [e.elts[0] for e in node.value.elts if isinstance(e, ast.Tuple) and e.elts]
+            names = {str(e.value) for e in firsts if isinstance(e, ast.Constant)}
+            if isinstance(kind, ast.ClassDef) and isinstance(node.targets[0], ast.Attribute):
+                out[kind.name, node.targets[0].attr] = names
+    return out
+
+
+def test_the_table_of_dtypes_is_torchs_own() -> None:
+    """Both device's tables; cross_entropy is log_softmax and nll_loss, addcmul gives the widest of its operands."""
+    lists = autocast_lists()
+    gpu = {key: names for (kind, key), names in lists.items() if kind == "AutocastTestLists"}
+    cpu = {key: names for (kind, key), names in lists.items() if kind == "AutocastCPUTestLists"}
+    single = gpu["torch_fp32"] | gpu["nn_fp32"] | gpu["torch_need_autocast_promote"]
+    for name, dtype in expected_dtypes("cuda", "float16").items():
+        names = ("log_softmax", "nll_loss") if name == "cross_entropy" else (name,)
+        where = {
+            "float16": gpu["torch_fp16"] | gpu["nn_fp16"],
+            "float32": single,
+            "refused": gpu["banned"],
+        }[dtype]
+        assert set(names) <= where, name
+    low = set().union(*(names for key, names in cpu.items() if key.endswith("16")))
+    for name, dtype in expected_dtypes("cpu", "bfloat16").items():
+        assert name in (low if dtype == "bfloat16" else cpu["nn_fp32"]), name
 
 
 class TestAmp:
