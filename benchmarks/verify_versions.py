@@ -1,8 +1,9 @@
 """Does the probe run with each version of torch? Rehearses every check, and drives the branches that only a GPU takes.
 
-Give it interpreters that have a torch each; nothing is installed::
+Give it interpreters that have a torch each; nothing is installed. What each gave is added to ``--state``, and the page
+is written from all that stands there, so versions can be run one at a time::
 
-    python benchmarks/verify_versions.py --write docs/evidence/verify-versions.md a/bin/python b/bin/python
+    python benchmarks/verify_versions.py --state versions.jsonl --write docs/evidence/verify-versions.md a/bin/python
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ DEVICE = Device(index=0, ordinal=0, name="NVIDIA L4", compute_capability="8.9", 
 ACCEPTED = ("Could not run 'aten::_scaled_mm' with arguments from the 'CPU' backend",)
 
 
-def rehearsed(python: str, timeout: float) -> tuple[dict[str, Any], dict[str, str]]:
-    """torch's own description, and check -> status of a rehearsal."""
+def rehearsed(python: str, timeout: float) -> tuple[str, dict[str, str]]:
+    """The versions of torch and Python, and check -> status of a rehearsal."""
+    argv = [python, "-c", "import platform; print(platform.python_version())"]
+    version = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=True).stdout.strip()
     found = rehearse(Options(python=python, device="cpu", timeout=timeout), Machine(), lambda text: None)
-    return dict(found.torch), {r.code: r.status for r in found.results}
+    return f"{found.torch.get('version')} (Python {version})", {r.code: r.status for r in found.results}
 
 
 def driven(python: str, timeout: float) -> dict[str, str]:
@@ -67,25 +70,25 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("pythons", nargs="+")
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds per check and per stand-in run")
+    parser.add_argument("--state", type=Path, required=True)
     parser.add_argument("--write", type=Path, default=None)
     options = parser.parse_args()
-    columns = []
     for python in options.pythons:
-        torch, statuses = rehearsed(python, options.timeout)
-        version = subprocess.run(
-            [python, "-c", "import platform; print(platform.python_version())"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        ).stdout.strip()
-        columns.append((f"{torch.get('version')} (Python {version})", statuses, driven(python, options.timeout)))
-        print(columns[-1], flush=True)
-    text = page(columns)
+        column = (*rehearsed(python, options.timeout), driven(python, options.timeout))
+        with options.state.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(column) + "\n")
+        print(column, flush=True)
+    lines = options.state.read_text(encoding="utf-8").splitlines()
+    text = page(sorted((json.loads(line) for line in lines), key=lambda column: _order(column[0])))
     if options.write:
         options.write.write_text(text, encoding="utf-8")
     else:
         print(text)
+
+
+def _order(name: str) -> tuple[int, ...]:
+    """``2.13.0+cpu (Python 3.11.7)`` by its numbers."""
+    return tuple(int(part) for part in name.partition("+")[0].partition(" ")[0].split("."))
 
 
 def page(columns: list[tuple[str, dict[str, str], dict[str, str]]]) -> str:
