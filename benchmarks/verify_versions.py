@@ -55,7 +55,7 @@ def driven(python: str, timeout: float) -> dict[str, str]:
 def _ending(item: dict[str, Any]) -> str:
     error = item.get("error")
     if error:
-        return "accepted" if any(text in error for text in ACCEPTED) else "error: " + error.strip().splitlines()[-1]
+        return "accepted" if any(text in error for text in ACCEPTED) else "error: " + error.splitlines()[0]
     if "skip" in item:
         return "skip: " + str(item["skip"])
     if item["check"] in BY_CODE:

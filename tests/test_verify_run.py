@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import subprocess
 import sys
 import time
 import uuid
@@ -135,6 +137,41 @@ def test_a_keyboard_interrupt_leaves_no_process(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(run.command, "_wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
         once("hang")
+
+
+KILLED = """
+import sys
+from envcheck.verify.run import Probes
+with Probes(sys.executable) as probes:
+    print("started", flush=True)
+    probes.run({"check": "describe", "device": 0}, 600, more=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_parent_that_is_killed_takes_its_probes_along(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancelled job: nobody is left to hold the deadline of a probe that hangs."""
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("import time\ntime.sleep(600)\n", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    root = str(Path(__file__).resolve().parent.parent)
+    parent = subprocess.Popen([sys.executable, "-c", KILLED], cwd=root, stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == b"started\n"
+    end = time.monotonic() + 60
+    while len(carriers()) < 3 and time.monotonic() < end:  # the parent, the probe and the spare
+        time.sleep(0.05)
+    time.sleep(1.0)
+    assert len(carriers()) == 3
+    parent.send_signal(number)
+    parent.wait(10)
+    parent.stdout.close()
+    end = time.monotonic() + 20
+    while carriers() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert carriers() == []
 
 
 def test_a_process_that_the_kernel_keeps_is_abandoned_and_named(monkeypatch: pytest.MonkeyPatch) -> None:

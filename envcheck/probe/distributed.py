@@ -102,6 +102,7 @@ class Watch(threading.Thread):
         self._report = report
         self._seconds = seconds
         self._until = until
+        self._parent = os.getppid()
         self._since = time.monotonic()
         self._stage = ""
         self.start()
@@ -115,6 +116,8 @@ class Watch(threading.Thread):
                 self._report.fail("no answer in {:g} s".format(self._seconds), 3)
             if self._until is not None and time.time() > self._until:
                 self._report.fail("no answer in the time for all of it", 3)
+            if self._until is not None and os.getppid() != self._parent:  # our starter is gone: nobody waits for us
+                os._exit(3)
 
 
 def arguments(argv: Optional[List[str]] = None) -> argparse.Namespace:
