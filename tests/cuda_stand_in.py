@@ -6,7 +6,8 @@ interpreter's torch it runs as a script (the standard library and torch, Python 
 
     python tests/cuda_stand_in.py envcheck/probe [CHECK...]
 
-prints one JSON object a line: ``check``, ``facts``, ``stages``, and ``error`` (with ``trace``) or ``skip`` where it did not end well.
+prints one JSON object a line: ``check``, ``facts``, ``stages``, and ``error`` (with ``trace``) or ``skip`` where it did
+not end well.
 """
 
 from __future__ import annotations
@@ -217,7 +218,7 @@ def run(torch: Any, package: str, check: str) -> dict[str, Any]:
     except trials.Skip as skip:
         out["skip"] = str(skip)
     except Exception as error:  # noqa: BLE001 - whatever a version of torch raises is what this is for
-        out["error"] = "{}: {}".format(type(error).__name__, str(error)[:300])
+        out["error"] = f"{type(error).__name__}: {str(error)[:300]}"
         out["trace"] = traceback.format_exc()[-2000:]
     return out
 
