@@ -336,7 +336,9 @@ class TestTrouble:
             ("amp", "Torch not compiled with CUDA enabled", "fail", "CPU build"),
             ("compile", "fatal error: Python.h: No such file or directory", "warn", "Python.h"),
             ("compile", "/usr/bin/ld: cannot find -lcuda: No such file", "warn", "libcuda.so"),
+            ("compile", "/usr/bin/ld: cannot find -l:libcuda.so.1: No such file", "warn", "libcuda.so"),
             ("compile", "AssertionError: libcuda.so cannot found!", "warn", "libcuda.so"),
+            ("compile", "[Errno 2] No such file or directory: '/sbin/ldconfig'", "warn", "TRITON_LIBCUDA_PATH"),
             (
                 "compile",
                 "RuntimeError: Failed to find C compiler. Please specify via CC environment variable",

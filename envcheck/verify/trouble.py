@@ -66,7 +66,8 @@ KNOWN = (
     _known(r"ncclUnhandledCudaError|ncclSystemError|ncclInternalError|NCCL error", FAIL, "NCCL failed"),
     _known(r"CUDA error|CUDA_ERROR_\w+|cuInit failed", FAIL, "CUDA failed"),
 )
-# torch.compile needs tools besides torch; without them everything else still works, so these warn
+# torch.compile needs tools besides torch; without them everything else still works, so these warn. Texts: triton 2.0 to
+# 3.5 (common/build.py, runtime/build.py, backends/nvidia/driver.py), torch/_inductor/exc.py, gcc, clang and ld
 COMPILE = (
     _known(
         r"Python\.h: No such file|'Python\.h' file not found",
@@ -74,9 +75,14 @@ COMPILE = (
         "torch.compile needs Python.h: install the headers of this Python (python3-dev on Debian and Ubuntu)",
     ),
     _known(
-        r"cannot find -lcuda|libcuda\.so(?!\.1).{0,40}(?:cannot|not) ?found|libcuda\.so cannot found",
+        r"cannot find -l(?::lib)?cuda|libcuda\.so(?!\.1).{0,40}(?:cannot|not) ?found|libcuda\.so cannot found",
         WARN,
         "torch.compile needs the linker's name libcuda.so: make the link beside libcuda.so.1, or run ldconfig",
+    ),
+    _known(
+        r"No such file or directory: '(?:/sbin/)?ldconfig'",
+        WARN,
+        "triton asks ldconfig where libcuda.so.1 is and this system has none: set TRITON_LIBCUDA_PATH to its directory",
     ),
     _known(
         r"Failed to find C compiler|No working C\+\+ compiler|InvalidCxxCompiler|"
