@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from cuda_stand_in import Collector, install
+from cuda_stand_in import Collector, Properties, install
 
 from envcheck.model import Machine
 from envcheck.probe import amp, attention, collectives, context, convolution, graphs, matmul, memory, workload
@@ -54,6 +54,20 @@ def test_describe() -> None:
     assert facts["devices"][0]["compute_capability"] == "8.9"
     assert facts["devices"][0]["others"] == []
     assert facts["devices"][0]["memory_mib"] == 22492
+    assert facts["devices"][0]["uuid"] == "GPU-1"
+
+
+def test_a_slice_is_named_as_nvml_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Properties, "name", "NVIDIA A100-SXM4-40GB MIG 1g.5gb")
+    _, facts = run(context.describe, "describe")
+    assert facts["devices"][0]["uuid"] == "MIG-1"
+
+
+def test_a_slice_is_not_judged_by_the_boards_counter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Properties, "name", "NVIDIA A100-SXM4-40GB MIG 1g.5gb")
+    _, facts = run(matmul.tensor_core_fp16, "tensor-core-fp16")
+    assert facts["gpm"] is None
+    assert facts["load"]["sm_mhz"] == 1500
 
 
 @pytest.mark.parametrize(
