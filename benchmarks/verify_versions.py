@@ -35,6 +35,8 @@ def rehearsed(python: str, timeout: float) -> tuple[str, dict[str, str]]:
     argv = [python, "-c", "import platform; print(platform.python_version())"]
     version = subprocess.run(argv, capture_output=True, text=True, timeout=timeout, check=True).stdout.strip()
     found = rehearse(Options(python=python, device="cpu", timeout=timeout), Machine(), lambda text: None)
+    if not found.torch.get("version"):
+        raise SystemExit(f"{python} has no torch that can be imported: {found.results[0].summary}")
     return f"{found.torch.get('version')} (Python {version})", {r.code: r.status for r in found.results}
 
 

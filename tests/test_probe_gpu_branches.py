@@ -5,10 +5,16 @@ This finds a wrong name, a wrong argument or a figure that the judge misses. It 
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import cuda_stand_in
 import pytest
 from cuda_stand_in import Collector, Properties, install
 
@@ -19,7 +25,8 @@ from envcheck.probe.trial import Skip, Trial
 from envcheck.verify import training
 from envcheck.verify.session import judge
 from envcheck.verify.table import BY_CODE
-from envcheck.verify.words import DONE, Context, Device, Judged, TrialRun
+from envcheck.verify.trouble import trouble
+from envcheck.verify.words import DONE, RAISED, Context, Device, Judged, TrialRun
 
 DEVICE = Device(index=0, ordinal=0, name="NVIDIA L4", compute_capability="8.9", sms=58, tensor_cores=4)
 torch = pytest.importorskip("torch", reason="the probe's figures need a real torch")
@@ -151,6 +158,37 @@ def test_only_the_chosen_gpus_are_used_together(monkeypatch: pytest.MonkeyPatch)
     assert found.status == "pass", found.summary
     with pytest.raises(Skip):
         run(collectives.p2p, "p2p", devices=[2])
+
+
+def compiled_by_inductor(**environ: str) -> dict[str, Any]:
+    """The compile check as a GPU runs it, with inductor's code for the CPU, in a process of its own."""
+    argv = [sys.executable, str(Path(cuda_stand_in.__file__)), str(Path(graphs.__file__).parent), "compile"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", **environ}
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=600, check=False)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.slow
+def test_inductor_compiles_and_agrees_with_eager() -> None:
+    if shutil.which("g++") is None:
+        pytest.skip("needs a C++ compiler")
+    found = compiled_by_inductor()
+    assert "error" not in found, found["error"]
+    judged = judge(
+        BY_CODE["compile"],
+        TrialRun(outcome=DONE, stage="", seconds=0, facts=found["facts"]),
+        Context(device=DEVICE, machine=Machine()),
+    )
+    assert judged.status == "pass", judged.summary
+    assert found["facts"]["gradient"]["elements"] == 64 * 64
+
+
+def test_torchs_own_words_for_a_missing_compiler_are_known(tmp_path: Path) -> None:
+    found = compiled_by_inductor(PATH=str(tmp_path), CXX=str(tmp_path / "g++"))
+    run = TrialRun(outcome=RAISED, stage="compiling", seconds=0, text=found["error"], kind="InductorError")
+    judged = trouble("compile", run)
+    assert (judged.status, "C compiler" in judged.summary) == ("warn", True), found["error"]
 
 
 CURES = [
