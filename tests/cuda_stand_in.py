@@ -119,6 +119,8 @@ def install(torch: Any, package: str, patch: Callable[[Any, str, Any], None], de
             "workload",
         )
     }
+    with contextlib.suppress(ImportError):  # from torch 2.1 on: it looks at the classes of torch.cuda when imported
+        importlib.import_module("torch._dynamo.device_interface")
     torch.set_num_threads(1)  # the tensors are small: on a busy machine threads only wait for each other
     cuda = torch.cuda
     for name in ("set_device", "init", "synchronize", "reset_peak_memory_stats"):
