@@ -26,16 +26,21 @@ ec_apt_candidate() {
 
 ec_packages_offered() { [[ -n $(ec_apt_candidate "$1") ]]; }
 
-# ec_packages_expect BRANCH PACKAGE...: names and archives change, so the branch is asked for before anything is installed.
+# ec_packages_expect BRANCH PACKAGE...: names and archives change, so the branch is asked for before anything is installed,
+# and whether apt can install them at all: a security update of a driver may leave out the module's package.
 ec_packages_expect() {
   local branch=$1 name candidate
   shift
   for name in "$@"; do
     candidate=$(ec_apt_candidate "$name")
-    if [[ ${candidate#*:} != "$branch"[.-]* ]]; then
+    if ((EC_DRY_RUN)) && [[ -z $candidate ]]; then
+      ec_log "  apt knows no $name yet: its branch is asked for once its archive is there"
+    elif [[ ${candidate#*:} != "$branch"[.-]* ]]; then
       ec_refuse "apt would install $name ${candidate:-(nothing)} here, and the plan needs branch $branch: the archive has moved on or a pin is in the way (apt-cache policy $name). Make a plan with another --driver-branch"
     fi
   done
+  if ((EC_DRY_RUN)) || LC_ALL=C apt-get -s install -y "$@" </dev/null >"$EC_TMP/resolved" 2>&1; then return 0; fi
+  ec_refuse "apt cannot install $* here: $(grep -e Depends: -e '^E:' "$EC_TMP/resolved" | tr -s '[:space:]' ' ')"
 }
 
 # ec_packages_record COMMAND...: what it would add and take away, written down so that undo takes back only this.
@@ -169,36 +174,42 @@ ec_ubuntu_modules() {
 
 # --- archives ---
 
-# ec_debian_components COMPONENT...: an archive entry of its own beside Debian's, on the mirrors that are in use here.
-# No file of Debian's or of the user's is edited.
+# ec_debian_components COMPONENT...: an archive entry of its own beside Debian's, on the mirrors that are in use here,
+# for the components that are not on. No file of Debian's or of the user's is edited.
 ec_debian_components() {
-  local site suite lines=() stanza=() seen='' parts=$EC_TMP/sources
+  local site suite known name missing lines=() stanza=() parts=$EC_TMP/sources
   mkdir -p "$parts"
   cp -- "$EC_SYSROOT"/etc/apt/sources.list.d/*.* "$parts"/ 2>/dev/null || true
   rm -f -- "$parts"/envcheck-debian.sources
-  if [[ -z $(ec_debian_archives) ]]; then ec_root apt-get -o DPkg::Lock::Timeout=300 update; fi
-  while IFS='|' read -r site suite; do
-    if [[ ! $site =~ ^(https?|mirror\+https?|mirror)://[A-Za-z0-9./:_~%@+-]+$ || ! $suite =~ ^[a-z0-9./-]+$ ]]; then continue; fi
-    if [[ $seen == *"|$site $suite|"* ]]; then continue; fi
-    seen+="|$site $suite|"
-    stanza=("Types: deb" "URIs: $site" "Suites: $suite" "Components: $*")
+  if [[ -z $(ec_debian_archives "$parts") ]]; then ec_root apt-get -o DPkg::Lock::Timeout=300 update; fi
+  known=$(ec_debian_archives "$parts")
+  while IFS='|' read -r site suite name; do
+    if [[ $name != main || ! $site =~ ^(https?|mirror\+https?|mirror)://[A-Za-z0-9./:_~%@+-]+$ || ! $suite =~ ^[a-z0-9./-]+$ ]]; then continue; fi
+    missing=''
+    for name in "$@"; do
+      if ! grep -Fxq -- "$site|$suite|$name" <<<"$known"; then missing+=" $name"; fi
+    done
+    if [[ -z $missing ]]; then continue; fi
+    stanza=("Types: deb" "URIs: $site" "Suites: $suite" "Components:$missing")
     if ec_apt_signer "$parts/envcheck-debian.sources" "${lines[@]+"${lines[@]}"}" "${stanza[@]}"; then
       lines+=("${stanza[@]}")
       if [[ -n $EC_SIGNER ]]; then lines+=("Signed-By: $EC_SIGNER"); fi
       lines+=('')
     fi
-  done < <(ec_debian_archives)
+  done <<<"$known"
   if ((!${#lines[@]})); then
-    ec_refuse "apt has no archive of Debian's here (or its lists are missing: sudo apt-get update): add $* by hand"
+    ec_refuse "apt has no archive of Debian's here to which $* could be added (or its lists are missing: sudo apt-get update): add $* by hand"
     return 0
   fi
   ec_root_file /etc/apt/sources.list.d/envcheck-debian.sources "${lines[@]}"
 }
 
-# Debian's own archives as apt has them here: address|suite. Known from their signed Release files, not from their names.
+# ec_debian_archives FOLDER: Debian's own archives as the entries of this folder have them: address|suite|component. Known
+# from their signed Release files, not from their names.
 ec_debian_archives() {
   # shellcheck disable=SC2016  # apt's own variables
-  LC_ALL=C apt-get indextargets --format '$(REPO_URI)|$(RELEASE)' "Created-By: Packages" "Origin: Debian" "Component: main"
+  LC_ALL=C apt-get -o Dir::Etc::SourceParts="$1" indextargets --format '$(REPO_URI)|$(RELEASE)|$(COMPONENT)' \
+    "Created-By: Packages" "Origin: Debian" | sort -u
 }
 
 # ec_apt_signer FILE LINE...: sets EC_SIGNER to the Signed-By with which apt takes these lines. apt refuses two entries

@@ -71,7 +71,11 @@ def all_jobs() -> list[DriverJob]:
         ({"branch": "595", "arch": "aarch64"}, None),  # no sum of that keyring is known
         ({"os_version": "20.04", "repo": "ubuntu2004", "branch": "570"}, "ubuntu-archive"),
         ({"os_version": "20.04", "repo": "ubuntu2004"}, None),
-        ({"os_id": "debian", "os_version": "12", "repo": "debian12", "branch": "535"}, "debian-archive"),
+        (
+            {"os_id": "debian", "os_version": "12", "repo": "debian12", "branch": "535", "module": "proprietary"},
+            "debian-archive",
+        ),
+        ({"os_id": "debian", "os_version": "12", "repo": "debian12", "branch": "535"}, None),  # no open module fits
         ({"os_id": "debian", "os_version": "13", "repo": "debian13", "branch": "550"}, "debian-archive"),
         (
             {"os_id": "debian", "os_version": "11", "repo": None, "branch": "470", "module": "proprietary"},

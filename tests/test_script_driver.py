@@ -173,6 +173,32 @@ def test_trap_12_debians_own_sources_are_not_edited(tmp_path: Path) -> None:
     assert "URIs: http://mirror.example/debian/" in added
 
 
+def test_trap_12_components_that_are_on_are_not_added_again(tmp_path: Path) -> None:
+    world = make("debian-archive", tmp_path)
+    world.save(components=["non-free-firmware"])
+    assert system(world, script_of(world, job_of("debian-archive")), "--yes").code == 0
+    added = (world.root / "etc/apt/sources.list.d/envcheck-debian.sources").read_text()
+    assert added.count("Components: contrib non-free\n") == 2
+
+
+def test_packages_that_apt_cannot_install_together_are_refused_before_the_headers(tmp_path: Path) -> None:
+    """Debian 12's security archive once held a newer libcuda1 than any open module."""
+    world = make("debian-archive", tmp_path)
+    extra = {"from": "non-free", "depends": ["firmware-nvidia-gsp"]}
+    world.offer(packages("nvidia-kernel-dkms", version="535.100.01-1", **extra))
+    ended = system(world, script_of(world, job_of("debian-archive")), "--yes")
+    assert ended.code == 11, ended.output
+    assert "apt cannot install nvidia-kernel-dkms libcuda1 nvidia-smi here: E: Unable to locate" in ended.output
+    assert not [line for line in world.log() if "install" in line]
+
+
+def test_a_dry_run_does_not_say_that_it_would_stop_for_an_archive_to_come(tmp_path: Path) -> None:
+    world = make("debian-archive", tmp_path)
+    ended = system(world, script_of(world, job_of("debian-archive")), "--dry-run")
+    assert "would stop" not in ended.output
+    assert "its branch is asked for once its archive is there" in ended.output
+
+
 def test_trap_13_packages_that_are_no_driver_are_never_removed(tmp_path: Path) -> None:
     world = make("ubuntu-archive", tmp_path)
     world.install({"desktop": "1"})

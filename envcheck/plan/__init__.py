@@ -27,7 +27,15 @@ from . import explain
 from .choose import DriverView, Verdict, judge, minimum, preference, wanted
 from .driver import DriverOption, changes, present, serves
 from .lives import warnings as lives_warnings
-from .steps import choose_python, companions_of, constraints_of, install_job, system_steps, user_support_steps
+from .steps import (
+    choose_python,
+    companions_of,
+    constraints_of,
+    deliverable,
+    install_job,
+    system_steps,
+    user_support_steps,
+)
 from .target import Target, make_target
 
 __all__ = ["all_candidates", "make_plan"]
@@ -171,6 +179,7 @@ def _options(context: Context) -> Iterator[DriverOption]:
 def _satisfied(context: Context, option: DriverOption, best: Verdict, verdicts: list[Verdict]) -> Plan:
     machine, target, matrix, request = context.machine, context.target, context.matrix, context.request
     build = best.build
+    option = deliverable(machine, target, matrix, context.recipes, option)
     python = choose_python(build, machine, target, request, context.section)
     companions, absent = companions_of(build, matrix, request)
     pinned = constraints_of(build, matrix, companions)

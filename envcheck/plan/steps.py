@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import operator
 import re
@@ -13,7 +14,8 @@ from ..managers.mirrors import IndexChoice, resolve
 from ..matrix import Build, Constraint, Matrix, version_key
 from ..model import Machine, Python, PythonChoice, Request, Step, TorchChoice
 from ..recipes import DriverJob, Recipes, driver_steps, venv_support_steps
-from .driver import DriverOption
+from ..recipes import choose as choose_recipe
+from .driver import DriverOption, module_flavours
 from .target import Target
 
 UV, CONDA = "uv", "conda"
@@ -178,6 +180,23 @@ def driver_job(machine: Machine, matrix: Matrix, option: DriverOption) -> Driver
         module=option.module or "proprietary",
         installed=machine.driver.version,
     )
+
+
+def deliverable(
+    machine: Machine, target: Target, matrix: Matrix, recipes: Recipes, option: DriverOption
+) -> DriverOption:
+    """The option with the module flavour that a recipe for this system has.
+
+    An archive may hold the proprietary module alone (Debian 12: its security update left the open one behind); every
+    GPU from Turing to Hopper runs with either.
+    """
+    if option.branch is None or target.windows_driver:
+        return option
+    for flavour in module_flavours(option.branch, target, matrix):
+        chosen = dataclasses.replace(option, module=flavour)
+        if choose_recipe(driver_job(machine, matrix, chosen), recipes) is not None:
+            return chosen
+    return option
 
 
 def system_steps(

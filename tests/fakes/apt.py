@@ -28,7 +28,9 @@ def apt_get(state, words):
     action = plain[0] if plain else "?"
     if action == "indextargets":
         if "x" not in words:
-            print("http://mirror.example/debian/|bookworm\nhttp://mirror.example/debian/|bookworm-updates")
+            for suite in ("bookworm", "bookworm-updates"):
+                for component in ("main", *state.get("components", ())):
+                    print(f"http://mirror.example/debian/|{suite}|{component}")
         return 0
     if action == "update":
         state["listed"] = sources(state)
