@@ -230,6 +230,10 @@ class Request:
     offline: str | None = None
     hashes: bool = False
     python_fixed: bool = False  # --python-version was given: never supply another
+    toolkit: bool = False  # the CUDA toolkit too, for who compiles
+    container_toolkit: str | None = None  # docker, podman, containerd
+    driver_file: str | None = None  # a local repository's package or a .run file, for a machine without a network
+    driver_sha256: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

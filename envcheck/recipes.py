@@ -8,8 +8,10 @@ Rows of ``serves`` and the ``when`` of a step compare with the same keys, each o
 | key | holds where |
 |---|---|
 | ``os``, ``arch``, ``action``, ``module``, ``repo``, ``branch`` | the job has this value, or one of this list |
+| ``engine``, ``wsl``, ``file`` (its suffix) | the same |
 | ``version`` | the release is it, or below it: ``"9"`` holds for 9 and 9.4, ``"10.1"`` for neither 10 nor 10.10 |
 | ``not_version`` | the opposite |
+| ``feature`` | the machine has it: ``fabric`` (NVSwitch), ``nvlsm`` (NVLink switches managed over InfiniBand) |
 | ``at_least``, ``before`` | the release is that one or newer, or older: ``"10.1"`` is older than 10.10 |
 """
 
@@ -46,6 +48,12 @@ class DriverJob:
     branch: str  # "580"
     module: str  # open, proprietary
     installed: str | None
+    features: tuple[str, ...] = ()  # fabric, nvlsm
+    wsl: bool = False
+    toolkit: str | None = None  # "12.6": the CUDA toolkit to bring
+    engine: str | None = None  # docker, podman, containerd: who is to run containers with GPUs
+    file: str | None = None  # the user's own file of the driver, and its sum
+    file_sha256: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +66,7 @@ class Recipe:
     os: tuple[str, ...]
     family: tuple[str, ...]
     arch: tuple[str, ...]
+    role: str  # driver, driver-file, container-toolkit, cuda-toolkit, support
     parts: tuple[str, ...]  # files of installers/ that the steps call, beyond driver.sh: "apt.sh"
     precedence: int  # lower first. 10: the distribution's archive, whose updates are tested with it; 20: NVIDIA's
     serves: tuple[Mapping[str, Any], ...]  # {"branches", "module"} and more, see above
@@ -102,6 +111,7 @@ def _load(file: str) -> Recipe:
             os=tuple(data["os"]),
             family=tuple(data.get("family", ())),
             arch=tuple(data["arch"]),
+            role=data.get("role", "driver"),
             parts=tuple(data["parts"]),
             precedence=data["precedence"],
             serves=tuple(data["serves"]),
@@ -126,13 +136,18 @@ def script_part(name: str) -> str:
 
 def driver_steps(job: DriverJob, recipes: Recipes) -> tuple[Step, ...] | None:
     """The system-stage steps that bring the driver, or None where no recipe delivers it."""
-    recipe = choose(job, recipes)
+    return role_steps("driver-file" if job.file else "driver", job, recipes)
+
+
+def role_steps(role: str, job: DriverJob, recipes: Recipes) -> tuple[Step, ...] | None:
+    """The steps of the first recipe of this role (driver, driver-file, container-toolkit, cuda-toolkit), or None."""
+    recipe = choose(job, recipes, role)
     return None if recipe is None else _steps(recipe, job, recipes.state_dir)
 
 
-def choose(job: DriverJob, recipes: Recipes) -> Recipe | None:
+def choose(job: DriverJob, recipes: Recipes, role: str = "driver") -> Recipe | None:
     """The first recipe, by precedence, that delivers this branch and module to this system."""
-    fitting = [r for r in recipes.by_id.values() if _is_for(r, job) and _serves(r, job)]
+    fitting = [r for r in recipes.by_id.values() if r.role == role and _is_for(r, job) and _serves(r, job)]
     return min(fitting, key=lambda r: (r.precedence, r.id), default=None)
 
 
@@ -142,7 +157,7 @@ def _is_for(recipe: Recipe, job: DriverJob) -> bool:
 
 def _serves(recipe: Recipe, job: DriverJob) -> bool:
     return any(
-        job.branch in row["branches"]
+        job.branch in row.get("branches", (job.branch,))
         and _holds(row, job)
         and ("repo" not in row or not recipe.keyrings or job.repo in recipe.keyrings)
         for row in recipe.serves
@@ -152,11 +167,19 @@ def _serves(recipe: Recipe, job: DriverJob) -> bool:
 def _holds(row: Mapping[str, Any], job: DriverJob) -> bool:
     """Whether the conditions of a row are those of the job: the table at the top of this module."""
     same = {"os": job.os_id, "arch": job.arch, "action": job.action, "module": job.module, "repo": job.repo}
-    for key, value in {**same, "branch": job.branch}.items():
+    more = {"branch": job.branch, "engine": job.engine, "wsl": job.wsl, "file": _kind(job.file)}
+    for key, value in {**same, **more}.items():
         wanted = row.get(key, value)
         if value not in wanted if isinstance(wanted, list) else value != wanted:
             return False
+    if row.get("feature", "") not in ("", *job.features):
+        return False
     return _release_holds(row, job.os_version)
+
+
+def _kind(file: str | None) -> str | None:
+    """``deb``, ``rpm`` or ``run``, by the file's name."""
+    return file.rpartition(".")[2].lower() if file else None
 
 
 def _release_holds(row: Mapping[str, Any], version: str | None) -> bool:
@@ -221,6 +244,10 @@ def _values(recipe: Recipe, job: DriverJob, state_dir: str) -> dict[str, str]:
         "nvarch": "sbsa" if job.arch == "aarch64" else job.arch,  # NVIDIA's repositories never say aarch64
         "sha256": recipe.keyrings.get(job.repo or "", ""),
         "state": state_dir,
+        "toolkit": (job.toolkit or "").replace(".", "-"),  # as package names have it: cuda-toolkit-12-6
+        "engine": job.engine or "",
+        "file": job.file or "",
+        "file_sha256": job.file_sha256 or "",
     }
     for name, choices in recipe.parameters.items():
         values[name] = _fill(_chosen(choices, job), values)
@@ -230,7 +257,7 @@ def _values(recipe: Recipe, job: DriverJob, state_dir: str) -> dict[str, str]:
 def _chosen(choices: Mapping[str, str], job: DriverJob) -> str:
     """A parameter's text for this job, by the first of these that it has: "*" is for all others."""
     major = f"{job.os_id}-{(job.os_version or '').partition('.')[0]}"
-    keys = (job.module, job.repo or "", major, job.os_id, job.family or "", job.arch, "*")
+    keys = ("wsl" if job.wsl else "", job.module, job.repo or "", major, job.os_id, job.family or "", job.arch, "*")
     return next((choices[key] for key in keys if key in choices), "")
 
 

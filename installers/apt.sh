@@ -80,6 +80,44 @@ ec_packages_install() {
   ec_root apt-get -o DPkg::Lock::Timeout=300 install -y "$@"
 }
 
+ec_packages_drop() { ec_packages_install "${@/%/-}"; }
+
+# The upstream version of an installed package: 580.95.05 of 580.95.05-0ubuntu0.24.04.1.
+ec_packages_version() {
+  local version
+  if ! ec_packages_installed "$1"; then return 0; fi
+  version=$(dpkg-query -W -f '${Version}' "$1" 2>/dev/null)
+  version=${version#*:}
+  printf '%s\n' "${version%%-*}"
+}
+
+ec_packages_exact() {
+  local name=$1 version
+  while IFS= read -r version; do
+    if [[ -n $2 && ${version#*:} == "$2"-* || ${version#*:} == "$2" ]]; then
+      printf '%s\n' "$name=$version"
+      return 0
+    fi
+  done < <(LC_ALL=C apt-cache madison "$name" 2>/dev/null | awk -F '|' '{ gsub(/ /, "", $2); print $2 }')
+}
+
+# ec_module_packages FLAVOUR: by the names of Debian, of Canonical (nvidia-dkms-580-server-open) and of NVIDIA.
+ec_module_packages() {
+  local name pattern
+  for pattern in 'nvidia-*' 'linux-modules-nvidia-*'; do
+    dpkg-query -W -f '${Package} ${db:Status-Status}\n' "$pattern" 2>/dev/null || true
+  done | sed -n 's/ installed$//p' | while IFS= read -r name; do
+    case $name in
+      nvidia-open-kernel-dkms | nvidia-kernel-open-dkms | nvidia-dkms*-open | linux-modules-nvidia-*-open-*)
+        if [[ $1 == open ]]; then printf '%s\n' "$name"; fi
+        ;;
+      nvidia-kernel-dkms | nvidia-tesla-*-kernel-dkms | nvidia-dkms | nvidia-dkms-* | linux-modules-nvidia-*)
+        if [[ $1 == proprietary ]]; then printf '%s\n' "$name"; fi
+        ;;
+    esac
+  done
+}
+
 # ec_undo_packages STEP...: takes away what those steps added, brings back what they took away, and nothing else.
 ec_undo_packages() {
   local step line name words=() gone=() plan

@@ -41,10 +41,17 @@ ec_driver_preflight() {
   elif ec_in_wsl; then
     ec_refuse "this is WSL: the driver is the one on Windows, none may be installed in here"
   fi
+  ec_driver_is_ours
   ec_no_unmanaged_driver
   ec_no_gpu_processes
   if [[ $3 == dkms ]]; then ec_secure_boot_key "$4"; fi
-  ec_log "found: driver $(ec_driver_version), kernels $(ec_kernels | tr '\n' ' ')"
+  ec_log "found: driver $(ec_driver_version) ($(ec_driver_state "$1" "$2")), kernels $(ec_kernels | tr '\n' ' ')"
+}
+
+ec_driver_is_ours() {
+  local owner
+  owner=$(ec_driver_owner)
+  if [[ -n $owner ]]; then ec_refuse "$owner. Nothing was changed; a plan that keeps the driver: envcheck plan --no-driver-change"; fi
 }
 
 # Like ec_die 11, but a dry run goes on.
@@ -54,13 +61,9 @@ ec_refuse() {
 
 # A driver of NVIDIA's .run file and packages overwrite each other's files.
 ec_no_unmanaged_driver() {
-  local tool
-  for tool in nvidia-uninstall nvidia-installer; do
-    if [[ -x $EC_SYSROOT/usr/bin/$tool ]] && ! ec_owned_by_package "/usr/bin/$tool"; then
-      ec_refuse "a driver of NVIDIA's .run installer is here, and packages must not be laid over it. Remove it first: sudo nvidia-uninstall --silent, reboot, then run this script again"
-      return 0
-    fi
-  done
+  if ec_unmanaged_driver; then
+    ec_refuse "a driver of NVIDIA's .run installer is here, and packages must not be laid over it. Remove it first: sudo nvidia-uninstall --silent, reboot, then run this script again"
+  fi
 }
 
 ec_no_gpu_processes() {
@@ -103,9 +106,14 @@ ec_module_of() {
     if [[ $(modinfo -F version "$file" 2>/dev/null) != "$2".* ]]; then continue; fi
     if [[ $3 == open && $(modinfo -F license "$file" 2>/dev/null) == NVIDIA ]]; then continue; fi
     found=0
-  done < <(find "$EC_SYSROOT/lib/modules/$1" \( -name 'nvidia.ko*' -o -name 'nvidia-current*.ko*' \) \
-    ! -name '*-drm.ko*' ! -name '*-modeset.ko*' ! -name '*-uvm.ko*' ! -name '*-peermem.ko*' 2>/dev/null)
+  done < <(ec_module_files "$1")
   return "$found"
+}
+
+# ec_module_files KERNEL
+ec_module_files() {
+  find "$EC_SYSROOT/lib/modules/$1" \( -name 'nvidia.ko*' -o -name 'nvidia-current*.ko*' \) \
+    ! -name '*-drm.ko*' ! -name '*-modeset.ko*' ! -name '*-uvm.ko*' ! -name '*-peermem.ko*' 2>/dev/null || true
 }
 
 # ec_modules_built BRANCH FLAVOUR: for every kernel that must have one, and every other that has its headers.
@@ -132,7 +140,9 @@ ec_kernels_with_headers() {
 ec_build_modules() {
   local kernel
   while IFS= read -r kernel; do
-    if ! ec_module_of "$kernel" "$1" "$2"; then ec_root dkms autoinstall -k "$kernel"; fi
+    if ec_module_of "$kernel" "$1" "$2"; then continue; fi
+    ec_root dkms autoinstall -k "$kernel" ||
+      ec_die 1 "DKMS could not build the module for kernel $kernel (its log: /var/lib/dkms/nvidia*/*/build/make.log). A kernel newer than the driver is the usual cause: remove that kernel or boot and keep an older one, then run this script again"
   done < <(ec_kernels_with_headers)
 }
 
@@ -200,6 +210,8 @@ ec_undo_file() {
     ec_log "  $1 was changed since, it stays"
     return 1
   fi
+  # a package that came later may have brought the very same file
+  if ec_owned_by_package "$1"; then return 0; fi
   ec_root rm -f -- "$EC_SYSROOT$1"
 }
 

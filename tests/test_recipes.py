@@ -20,6 +20,7 @@ from envcheck.recipes import (
     choose,
     driver_steps,
     load_recipes,
+    role_steps,
     script_part,
     venv_support_steps,
     verify_steps,
@@ -50,7 +51,7 @@ def all_jobs() -> list[DriverJob]:
     """A job for every row that some recipe says it serves."""
     jobs = []
     for recipe in RECIPES.by_id.values():
-        for row in recipe.serves:
+        for row in recipe.serves if recipe.role == "driver" else ():
             for branch in row["branches"]:
                 repo = row.get("repo")
                 os_id = recipe.os[0] if repo is None else re.sub(r"\d+", "", repo)
@@ -100,7 +101,8 @@ def test_canonicals_steps_are_its_manual_installation() -> None:
     assert by_id["driver-modules"].argv[:2] == ("ec_ubuntu_modules", "580-server-open")
     packages = ("nvidia-headless-no-dkms-580-server-open", "nvidia-utils-580-server")
     assert by_id["driver"].argv == ("apt-get", "-o", "DPkg::Lock::Timeout=300", "install", "-y", *packages)
-    assert [step.id for step in steps if step.reboot] == [steps[-1].id] == ["driver-activate"]
+    assert [step.id for step in steps if step.reboot] == ["driver-activate"]
+    assert steps[-1].id == "driver-persistence"  # a service of what was brought into force
 
 
 def test_nvidias_repository_is_pinned_before_the_driver_comes() -> None:
@@ -115,9 +117,26 @@ def test_nvidias_repository_is_pinned_before_the_driver_comes() -> None:
     assert key.argv[2] == RECIPES.by_id["nvidia-apt"].keyrings["ubuntu2404"]
 
 
-@pytest.mark.parametrize("case", all_jobs(), ids=lambda j: f"{j.os_id}-{j.os_version}-{j.branch}-{j.module}")
-def test_every_row_gives_whole_steps(case: DriverJob) -> None:
-    steps = driver_steps(case, RECIPES)
+SUM = "a" * 64
+BESIDE = [
+    ("container-toolkit", job(engine="docker")),
+    ("container-toolkit", job(engine="podman", arch="aarch64")),
+    ("container-toolkit", job(engine="containerd", os_id="linuxmint")),
+    ("cuda-toolkit", job(toolkit="12.6")),
+    ("cuda-toolkit", job(toolkit="12.6", wsl=True)),
+    ("driver-file", job(file="/mnt/nvidia-driver-local-repo-ubuntu2404-580.95.05_1.0-1_amd64.deb", file_sha256=SUM)),
+    ("driver-file", job(file="/mnt/NVIDIA-Linux-x86_64-580.95.05.run", file_sha256=SUM, module="proprietary")),
+]
+WITH_FABRIC = [job(features=("fabric",)), job(branch="595", features=("fabric", "nvlsm"))]
+
+
+@pytest.mark.parametrize(
+    ("role", "case"),
+    [*(("driver", case) for case in (*all_jobs(), *WITH_FABRIC)), *BESIDE],
+    ids=lambda j: j if isinstance(j, str) else f"{j.os_id}-{j.os_version}-{j.branch}-{j.module}-{j.arch}",
+)
+def test_every_row_gives_whole_steps(role: str, case: DriverJob) -> None:
+    steps = role_steps(role, case, RECIPES)
     assert steps
     assert len({step.id for step in steps}) == len(steps)
     functions = defined_functions()
@@ -128,7 +147,9 @@ def test_every_row_gives_whole_steps(case: DriverJob) -> None:
         assert step.source
         assert step.argv
         for argv in (step.argv, step.check or (), step.undo or ()):
-            assert not [word for word in argv if word == "" or re.search(r"\{[a-z_]+\}", word)]
+            # a file of stanzas has blank lines; nothing else has an empty word
+            assert "" not in argv or "ec_root_file" in argv[:3] or "ec_root_file_is" in argv[:4]
+            assert not [word for word in argv if re.search(r"\{[a-z_0-9]+\}", word)]
             called = [word for word in argv if word.startswith("ec_")]
             assert set(called) <= functions
         if step.argv[0] == "apt-get":
@@ -146,8 +167,8 @@ def defined_functions() -> set[str]:
 
 
 def test_what_installs_packages_or_writes_files_can_be_taken_back() -> None:
-    for case in all_jobs():
-        steps = driver_steps(case, RECIPES) or ()
+    for role, case in [*(("driver", case) for case in (*all_jobs(), *WITH_FABRIC)), *BESIDE]:
+        steps = role_steps(role, case, RECIPES) or ()
         taken_back = {word for step in steps if step.undo for word in step.undo}
         for step in steps:
             if step.argv[0] in ("ec_packages_install", "ec_ubuntu_modules", "ec_kernel_headers", "ec_display_install"):
@@ -156,6 +177,8 @@ def test_what_installs_packages_or_writes_files_can_be_taken_back() -> None:
                 assert step.id in taken_back, step.id
             if step.argv[0] == "ec_root_file":
                 assert step.undo == ("ec_undo_file", step.argv[1])
+            if step.argv[0] in ("ec_service_on", "ec_fetch", "ec_root_copy", "ec_keep_file", "ec_fabric_install"):
+                assert step.undo, step.id
 
 
 @pytest.mark.parametrize(
@@ -228,7 +251,7 @@ def test_every_branch_of_a_recipe_is_a_row_of_the_matrix() -> None:
     known = set(load().branches)
     for recipe in RECIPES.by_id.values():
         for row in recipe.serves:
-            assert set(row["branches"]) <= known, recipe.id
+            assert set(row.get("branches", ())) <= known, recipe.id
 
 
 def test_python_venv_is_for_debian_and_what_descends_from_it() -> None:

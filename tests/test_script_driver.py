@@ -115,13 +115,26 @@ def test_trap_2_the_repository_is_ranked_below_the_distribution(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("case", ["debian-archive", "nvidia-debian"])
-def test_trap_3_and_4_headers_and_modules_for_every_kernel_that_can_boot(case: str, tmp_path: Path) -> None:
+def test_traps_3_4_and_6_headers_and_modules_for_every_kernel_that_can_boot(case: str, tmp_path: Path) -> None:
     world = make(case, tmp_path)
     system(world, script_of(world, job_of(case)), "--yes")
     assert f"dkms autoinstall -k {DEBIAN_NEW}" in world.log()
     for kernel in (DEBIAN, DEBIAN_NEW):
         assert f"linux-headers-{kernel}" in world.installed
-        assert list((world.root / "lib/modules" / kernel).rglob("nvidia-current.ko*"))
+        # Debian's name of the file: a glob for nvidia.ko and `modinfo nvidia` both miss it
+        built = [file.name for file in (world.root / "lib/modules" / kernel).rglob("*.ko*")]
+        assert built == ["nvidia-current.ko.xz"]
+
+
+def test_trap_7_a_kernel_too_new_for_the_driver_is_named_before_the_reboot(tmp_path: Path) -> None:
+    world = make("debian-archive", tmp_path)
+    newest = "7.2.12+deb12-amd64"
+    world.add_kernel(newest)
+    world.offer(packages(f"linux-headers-{newest}", files={f"/lib/modules/{newest}/build/Makefile": ""}))
+    world.save(too_new=[newest])
+    ended = system(world, script_of(world, job_of("debian-archive")), "--yes")
+    assert ended.code == 1, ended.output  # not 10, dkms's own code, which here asks for a reboot
+    assert f"could not build the module for kernel {newest}" in ended.output
 
 
 def test_trap_3_a_module_that_was_not_built_stops_before_the_reboot(tmp_path: Path) -> None:

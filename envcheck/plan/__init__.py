@@ -32,6 +32,7 @@ from .steps import (
     companions_of,
     constraints_of,
     deliverable,
+    driver_job,
     install_job,
     system_steps,
     user_support_steps,
@@ -179,14 +180,18 @@ def _options(context: Context) -> Iterator[DriverOption]:
 def _satisfied(context: Context, option: DriverOption, best: Verdict, verdicts: list[Verdict]) -> Plan:
     machine, target, matrix, request = context.machine, context.target, context.matrix, context.request
     build = best.build
-    option = deliverable(machine, target, matrix, context.recipes, option)
+    option = deliverable(machine, target, matrix, context.recipes, request, option)
     python = choose_python(build, machine, target, request, context.section)
     companions, absent = companions_of(build, matrix, request)
     pinned = constraints_of(build, matrix, companions)
     requirements = tuple(c.requirement for c in pinned)
     job, note = install_job(build, machine, target, matrix, request, python, companions, requirements)
     manager = get_manager(request.manager)
-    system = system_steps(machine, target, matrix, context.recipes, option)
+    system = system_steps(machine, target, matrix, context.recipes, request, option)
+    if request.toolkit or request.container_toolkit:
+        from .extras import extra_steps  # most plans do not pay for it
+
+        system += extra_steps(machine, target, context.recipes, request, driver_job(machine, matrix, option), build)
     support = (
         user_support_steps(machine, matrix, context.recipes, option, python) if context.section == "builds" else ()
     )

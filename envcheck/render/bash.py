@@ -11,7 +11,7 @@ from .meta import Meta
 from .quoting import bash, bash_array, comment, shown
 
 CORE = ("prelude.sh", "steps.sh", "user.sh", "machine.sh")
-SYSTEM = "driver.sh"
+SYSTEM = ("state.sh", "driver.sh")
 # Checks that cannot pass before the reboot: such a step is done when it ran to its end.
 ONCE = "ec_driver_ready"
 
@@ -46,10 +46,10 @@ def script(plan: Plan, meta: Meta, sysroot: str = "", state_dir: str = STATE_DIR
 
 
 def _parts(plan: Plan) -> tuple[str, ...]:
-    """The common parts, and those that the system's steps name: driver.sh, then its package manager's."""
+    """The common parts, and those that the system's steps name: the driver's, then its package manager's."""
     system = _of(plan, "system")
     named = dict.fromkeys(name for step in system for name in step.parts)
-    return (*CORE, *((SYSTEM,) if system else ()), *named)
+    return (*CORE, *(SYSTEM if system else ()), *named)
 
 
 def plan_id(plan: Plan) -> str:

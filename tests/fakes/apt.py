@@ -20,6 +20,13 @@ def sources(state):
         found += [name for name in ("contrib", "non-free") if any(name in words for words in lines)]
     if "cuda-keyring" in state["installed"]:
         found.append("nvidia")
+    for name, part in (("container-toolkit", "container"), ("cuda-toolkit", "toolkit")):
+        if os.path.exists(store.under(f"/etc/apt/sources.list.d/envcheck-{name}.sources")):
+            found.append(part)
+    # the archive that a local repository package unpacked is readable only with its key in its place
+    ring = store.under("/usr/share/keyrings/nvidia-driver-local-580-keyring.gpg")
+    if "nvidia-driver-local-repo" in state["installed"] and os.path.exists(ring):
+        found.append("local")
     return found
 
 
@@ -68,7 +75,7 @@ def wishes(state, words):
         elif word.startswith("/"):
             if not os.path.exists(word):
                 raise store.Failed(word)
-            wanted.append("cuda-keyring")
+            wanted.append("nvidia-driver-local-repo" if "driver-file" in word else "cuda-keyring")
             state["listed"] = sorted({*state["listed"], "deb"})
         else:
             wanted.append(word.split("=")[0])
@@ -81,7 +88,8 @@ def dpkg_query(state, words):
     found = [n for n in state["installed"] if store.like(n, words[-1])]
     for name in found:
         text = words[words.index("-f") + 1]
-        print(text.replace("${Package}", name).replace("${db:Status-Status}", "installed").replace("\\n", "\n"), end="")
+        text = text.replace("${Package}", name).replace("${Version}", state["installed"][name])
+        print(text.replace("${db:Status-Status}", "installed").replace("\\n", "\n"), end="")
     return 0 if found else 1
 
 
@@ -91,7 +99,25 @@ def apt_cache(state, words):
         version = state["archive"][name]["version"] if store.available(state, name) else "(none)"
         print(f"{name}:\n  Installed: (none)\n  Candidate: {version}")
         return 0
+    if words[0] == "madison":
+        for version in (state["archive"][words[1]]["version"],) if store.available(state, words[1]) else ():
+            print(f" {words[1]} | {version} | http://mirror.example/debian main/amd64 Packages")
+        return 0
     return 0 if store.available(state, words[1].split("=")[0]) else 100
+
+
+def dpkg_deb(state, words):
+    """The one file that scripts take out of a package."""
+    import io  # costly, and rarely needed
+    import tarfile
+
+    with open(words[-1]) as file:
+        data = file.read().encode()
+    with tarfile.open(fileobj=sys.stdout.buffer, mode="w|") as tar:
+        member = tarfile.TarInfo("./usr/share/keyrings/cuda-archive-keyring.gpg")
+        member.size = len(data)
+        tar.addfile(member, io.BytesIO(data))
+    return 0
 
 
 def dpkg(state, words):
@@ -104,5 +130,6 @@ COMMANDS = {
     "apt-cache": apt_cache,
     "dpkg-query": dpkg_query,
     "dpkg": dpkg,
+    "dpkg-deb": dpkg_deb,
     "update-initramfs": lambda state, words: 0,
 }

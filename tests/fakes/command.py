@@ -19,8 +19,13 @@ def nvidia_smi(state, words):
         version = file.read().strip()
     query = words[0].partition("=")[2]
     rows = {"driver_version": version, "compute_cap": "8.9", "pci.device_id": "0x268410DE", "pid,process_name": None}
-    if words[0] == "-L":
+    if words[0] == "-q":
+        print(
+            "    GPU Virtualization Mode\n        Virtualization Mode               : " + state.get("virtual", "None")
+        )
+    elif words[0] == "-L":
         print("GPU 0: NVIDIA GeForce RTX 4090 (UUID: GPU-1)")
+        return state.get("smi_code", 0)
     elif rows.get(query):
         print(rows[query])
     elif state.get("process"):
@@ -73,11 +78,55 @@ def curl(state, words):
 
 
 def dkms(state, words):
-    store.build(state, words[words.index("-k") + 1])
+    kernel = words[words.index("-k") + 1]
+    if kernel in state.get("too_new", ()):
+        print("Error! Bad return status for module build on kernel: " + kernel, file=sys.stderr)
+        return 10
+    store.build(state, kernel)
+    return 0
+
+
+def systemctl(state, words):
+    """Units come with packages (``services``): name -> [enabled, active]."""
+    verb, name = words[0], words[-1]
+    units = state.setdefault("services", {})
+    if name not in units:
+        print("No files found for " + name, file=sys.stderr)
+        return 4
+    if verb in ("is-enabled", "is-active"):
+        return 0 if units[name][verb == "is-active"] else 1
+    if verb in ("enable", "disable"):
+        units[name][0] = verb == "enable"
+    if verb in ("start", "restart"):
+        units[name][1] = True
+    if "--now" in words:
+        units[name][1] = verb == "enable"
+    return 0
+
+
+def nvidia_ctk(state, words):
+    if "nvidia-container-toolkit" not in state["installed"]:
+        return 127
+    if words[:2] == ["runtime", "configure"]:
+        name = words[2].partition("=")[2]
+        path = {"docker": "/etc/docker/daemon.json", "containerd": "/etc/containerd/config.toml"}[name]
+        store.write(path, "nvidia-container-runtime\n")
+    elif words[:2] == ["cdi", "generate"]:
+        with open(words[2].partition("=")[2], "w") as file:
+            file.write("cdiVersion: 0.6.0\n")
+    return 0
+
+
+def engine(state, words):
+    print(state.get("containers", ""), end="")
     return 0
 
 
 COMMANDS = {
+    "docker": engine,
+    "podman": engine,
+    "systemctl": systemctl,
+    "nvidia-ctk": nvidia_ctk,
     "nvidia-smi": nvidia_smi,
     "modprobe": modprobe,
     "modinfo": modinfo,
@@ -86,7 +135,7 @@ COMMANDS = {
     "curl": curl,
     "dkms": dkms,
 }
-CHANGING = ("modprobe", "curl", "dkms")
+CHANGING = ("modprobe", "curl", "dkms", "nvidia-ctk")
 
 
 def sudo(words):
@@ -104,6 +153,7 @@ def main():
     state = store.load()
     family = __import__(state["family"])
     changing = name in CHANGING or family.changes(name, words)
+    changing = changing or (name == "systemctl" and not words[0].startswith(("is-", "cat")))
     if changing:
         with open(store.STATE + ".log", "a") as file:
             file.write(" ".join([name, *words]).replace(os.path.dirname(store.STATE), "@") + "\n")

@@ -73,6 +73,8 @@ def add(state, name):
     state["installed"][name] = package["version"]
     for path, text in package.get("files", {}).items():
         write(path, text)
+    for unit in package.get("services", ()):
+        state.setdefault("services", {}).setdefault(unit, [False, False])
     built = package.get("dkms")
     if built:
         state["dkms"] = built
@@ -84,6 +86,8 @@ def remove(state, name):
     for path in state["archive"].get(name, {}).get("files", {}):
         if os.path.exists(under(path)):
             os.remove(under(path))
+    for unit in state["archive"].get(name, {}).get("services", ()):
+        state["services"].pop(unit, None)
     if state["archive"].get(name, {}).get("dkms"):
         state["dkms"] = None
 

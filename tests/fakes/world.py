@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-COMMANDS = ("nvidia-smi", "modprobe", "modinfo", "uname", "mokutil", "curl", "dkms", "sudo")
+COMMANDS = ("nvidia-smi", "modprobe", "modinfo", "uname", "mokutil", "curl", "dkms", "sudo", "systemctl", "nvidia-ctk")
 # of each family: the commands that its module in this folder stands for, and where its DKMS puts the module
 FAMILIES = {
-    "apt": (("apt-get", "apt-cache", "dpkg-query", "dpkg", "update-initramfs"), "updates/dkms/nvidia-current.ko.xz"),
+    "apt": (
+        ("apt-get", "apt-cache", "dpkg-query", "dpkg", "dpkg-deb", "update-initramfs"),
+        "updates/dkms/nvidia-current.ko.xz",
+    ),
 }
 # What scripts may use of this machine. A real apt-get or update-initramfs must be out of reach of other families.
 TOOLS = (
