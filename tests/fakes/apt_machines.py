@@ -75,3 +75,33 @@ def offer_ubuntu(world: World, full: str, license_: str, branch: str = "580") ->
         )
     )
     world.offer(packages(f"nvidia-dkms-{branch}-server{suffix}", version=f"{full}-0", dkms=f"{full} {license_}"))
+
+
+LOCAL = "nvidia-driver-local"
+BESIDE = ("container-toolkit", "cuda-toolkit", "driver-file-deb", "driver-file-run", "fabric")
+
+
+def beside(case: str, tmp_path: Path) -> World:
+    """A machine for what stands beside the driver, or for a driver from a file of the user's."""
+    world = make("ubuntu-archive" if case in ("container-toolkit", "fabric") else "nvidia-ubuntu", tmp_path)
+    if case == "container-toolkit":
+        world.link("docker", "podman")
+        world.save(services={"docker": [True, True]})
+        world.offer(packages("nvidia-container-toolkit", version="1.20.0-1", **{"from": "container"}))
+    elif case == "cuda-toolkit":
+        world.offer(packages("cuda-toolkit-12-6", version="12.6.3-1", **{"from": "toolkit"}))
+    elif case == "fabric":
+        exact = {"services": ["nvidia-fabricmanager"], "version": "580.100.01-1ubuntu1"}
+        world.offer(packages("nvidia-fabricmanager-580", **exact))
+    elif case == "driver-file-deb":
+        repository = f"var/{LOCAL}-repo-ubuntu2404-595.100.01"
+        files = {
+            f"{repository}/{LOCAL}-580-keyring.gpg": "key\n",
+            f"etc/apt/sources.list.d/{LOCAL}-ubuntu2404.list": "deb file:/var/...\n",
+        }
+        world.offer(packages(f"{LOCAL}-repo", version="1.0-1", files=files, **{"from": "deb"}))
+        more = {"dkms": f"595.100.01 {OPEN}", "version": "595.100.01-1", "from": "local"}
+        world.offer(packages("nvidia-open", **more))
+    else:
+        world.offer(packages("dkms"))
+    return world

@@ -12,7 +12,9 @@ import store
 
 def nvidia_smi(state, words):
     path = store.under("/sys/module/nvidia/version")
-    if not os.path.exists(path) or not any(n.startswith(store.SMI) for n in state["installed"]):
+    brought = any(n.startswith(store.SMI) for n in state["installed"])
+    brought = brought or os.path.exists(store.under("/usr/bin/nvidia-smi"))  # by a .run file
+    if not os.path.exists(path) or not brought:
         print("NVIDIA-SMI has failed", file=sys.stderr)
         return 9
     with open(path) as file:
