@@ -2,7 +2,7 @@
 # The Debian recipe for real, without a GPU: debootstrap makes a machine with two kernels, a script of `envcheck plan`
 # installs Debian's own driver in it, and what DKMS built is read back with modinfo. Not run by pytest.
 #
-# usage: bash tests/real_debian.sh bookworm|trixie open|proprietary FOLDER [MIRROR]
+# usage: bash tests/real_debian.sh bookworm|trixie open|proprietary FOLDER MIRROR
 #
 # ONE_KERNEL=1 leaves the second kernel out, and with it half of the compiling.
 #
@@ -12,7 +12,7 @@
 # Points name functions in arguments, and single quotes keep words for the shell inside:
 # shellcheck disable=SC2329,SC2016
 set -Eeuo pipefail
-suite=$1 module=$2 folder=$3 mirror=${4:-http://deb.debian.org}
+suite=${1:-} module=${2:-} folder=${3:?FOLDER, which must be new} mirror=${4:?MIRROR, the address above /debian and /debian-security}
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 envcheck=$here/.venv/bin/envcheck
 case $suite-$module in
@@ -21,7 +21,7 @@ case $suite-$module in
   trixie-open) version=13 branch=550 package=nvidia-open-kernel-dkms card='NVIDIA GeForce RTX 4090' device=0x2684 ;;
   trixie-proprietary) version=13 branch=550 package=nvidia-kernel-dkms card='NVIDIA GeForce GTX 1080' device=0x1b80 ;;
   *)
-    echo "usage: bash tests/real_debian.sh bookworm|trixie open|proprietary FOLDER [MIRROR]; not: $suite $module" >&2
+    echo "usage: bash tests/real_debian.sh bookworm|trixie open|proprietary FOLDER MIRROR; not: $suite $module" >&2
     exit 2
     ;;
 esac
