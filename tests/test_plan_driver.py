@@ -157,6 +157,15 @@ def test_a_file_of_the_users_is_taken_instead_of_a_network(file: str, recipe: st
     assert not [s for s in answer.steps if s.stage == "system" and s.argv and s.argv[0] == "ec_fetch"]
 
 
+def test_offline_says_that_the_driver_is_not_carried_along() -> None:
+    subject = machine("RTX 4090", os="ubuntu-24.04")
+    assert any("--driver-file FILE" in text for text in plan(subject, offline="/wheels").warnings)
+    quiet = plan(subject, offline="/wheels", driver_branch="580", driver_file=DEB, driver_sha256=SUM)
+    assert not any("--driver-file FILE" in text for text in quiet.warnings)
+    kept = plan(machine("RTX 4090", os="ubuntu-24.04", driver="580.95.05"), offline="/wheels")
+    assert not any("--driver-file FILE" in text for text in kept.warnings)
+
+
 def test_a_file_that_this_system_cannot_use_is_said() -> None:
     answer = plan(machine("RTX 4090", os="arch"), driver_branch="580", driver_file=DEB, driver_sha256=SUM)
     (by_hand,) = [s for s in answer.steps if s.id == "driver-by-hand"]

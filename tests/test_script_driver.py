@@ -11,9 +11,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from fakes.apt_machines import CASES, DEBIAN, DEBIAN_NEW, job_of, make
-from fakes.drivers import script_of, system
-from fakes.world import SECURE_BOOT, packages
+from fakes.apt_machines import CASES, DEBIAN, DEBIAN_NEW, job_of, make, offer_ubuntu
+from fakes.drivers import job, script_of, system
+from fakes.world import PROPRIETARY, SECURE_BOOT, packages
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the driver scripts are for Linux")
 
@@ -82,6 +82,37 @@ def test_undo_leaves_what_was_there_before(case: str, tmp_path: Path) -> None:
     again = world.run(script, "--stage", "undo", "--yes")
     assert again.code == 0
     assert "nothing to take back" in again.output
+
+
+@pytest.mark.parametrize(
+    ("case", "version", "branch", "archives"),
+    [
+        ("debian-archive", "11", "470", "Components: contrib non-free\n"),  # bullseye has no non-free-firmware
+        ("ubuntu-archive", "20.04", "570", ""),
+    ],
+)
+def test_older_releases_from_the_first_run_to_undo(
+    case: str, version: str, branch: str, archives: str, tmp_path: Path
+) -> None:
+    world = make(case, tmp_path)
+    os_id = case.partition("-")[0]
+    world.put("etc/os-release", f"ID={os_id}\nVERSION_ID={version}\n")
+    if case == "ubuntu-archive":
+        offer_ubuntu(world, f"{branch}.211.01", PROPRIETARY, branch=branch)
+    else:
+        more = {"from": "non-free", "version": f"{branch}.256.02-1"}
+        world.offer(packages("nvidia-kernel-dkms", dkms=f"{branch}.256.02 {PROPRIETARY}", **more))
+        world.offer(packages("libcuda1", "nvidia-smi", "nvidia-persistenced", **more))
+    before = world.installed
+    script = script_of(world, job(os_id, version, None, branch, "proprietary"))
+    first = system(world, script, "--yes")
+    assert first.code == 0, first.output
+    added = world.root / "etc/apt/sources.list.d/envcheck-debian.sources"
+    assert not archives or added.read_text().count(archives) == 2
+    world.log()
+    assert (system(world, script, "--yes").code, world.log()) == (0, [])
+    assert world.run(script, "--stage", "undo", "--yes").code == 0
+    assert world.installed == before
 
 
 @pytest.mark.slow

@@ -209,6 +209,7 @@ def _satisfied(context: Context, option: DriverOption, best: Verdict, verdicts: 
     reasons = explain.reasons(context.notes, request, target, option, best, verdicts, python, pinned, job, absent)
     warnings = (
         *((note,) if note else ()),
+        *explain.offline_warning(request, target, option),
         *explain.container_warning(target, option, build, exact, minor, machine),
         *lives_warnings(machine, target, matrix, context.section, best, option),
     )

@@ -99,6 +99,20 @@ def _index(job: InstallJob) -> str:
     return f"packages come from {job.index_url}, instead of the default index and never mixed with it"
 
 
+def offline_warning(request: Request, target: Target, option: DriverOption) -> Iterator[str]:
+    """Wheels from a directory need no network; the driver's packages do, unless the user brings a file."""
+    if (
+        request.offline is not None
+        and option.branch is not None
+        and not request.driver_file
+        and not target.windows_driver
+    ):
+        yield (
+            f"--offline carries wheels, not the driver: branch {option.branch.branch} would be fetched from a network. "
+            "Bring NVIDIA's local repository package (or .run file) and name it: --driver-file FILE --driver-sha256 SUM"
+        )
+
+
 def container_warning(
     target: Target, option: DriverOption, build: Build, exact: str | None, minor: str | None, machine: Machine
 ) -> Iterator[str]:
