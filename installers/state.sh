@@ -42,7 +42,7 @@ ec_driver_owner() {
 ec_image_system() {
   case $(ec_os_release ID) in
     cos) printf "this is Google's Container-Optimized OS: sudo cos-extensions install gpu\n" ;;
-    bottlerocket | flatcar | talos | suse-microos | opensuse-microos | sl-micro | sle-micro)
+    bottlerocket | flatcar | talos)
       printf 'this system is an image: its driver comes with the image or with its own extensions\n'
       ;;
   esac
