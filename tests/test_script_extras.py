@@ -91,16 +91,18 @@ def test_fresh_dry_second_and_undo(case: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("case", BESIDE)
 def test_a_failure_of_any_command_is_repaired_by_a_second_run(case: str, tmp_path: Path) -> None:
-    count = len((GOLDEN / f"{case}.log").read_text().splitlines())
-    for number in range(1, count + 1):
+    for number, command in enumerate((GOLDEN / f"{case}.log").read_text().splitlines(), 1):
         home = tmp_path / str(number)
         home.mkdir()
         world = beside(case, home)
         script = script_for(case, world)
         world.save(fail_at=number, fail_after=bool(number % 2))
         first = system(world, script, "--yes")
-        assert first.code not in (0, 10, 11), first.output
+        # a module that does not load yet is what a reboot is for
+        assert first.code in (0, 10) if command == "modprobe nvidia" else first.code not in (0, 10, 11), first.output
         world.save(fail_at=None)
+        if first.code == 10:
+            world.reboot()
         second = system(world, script, "--yes")
         assert second.code == 0, f"{number}: {first.output}\n---\n{second.output}"
 
