@@ -68,9 +68,20 @@ ec_packages_record() {
 }
 
 ec_apt_sound() {
-  if [[ -n $(dpkg --audit 2>/dev/null) ]]; then
+  local found
+  found=$(dpkg --audit 2>/dev/null) || true
+  if [[ $found == *-dkms* ]]; then
+    ec_die 11 "the kernel module of a package could not be built (sudo dpkg --audit names the package, /var/lib/dkms/*/*/build/make.log says why). A kernel newer than the driver is the usual cause: remove that kernel, sudo dpkg --configure -a, then this script again. Or take everything back: --stage undo"
+  elif [[ -n $found ]]; then
     ec_die 11 "an earlier installation was interrupted: run sudo dpkg --configure -a, then this script again"
   fi
+}
+
+# ec_apt_present PACKAGE: installed, or half: a module that could not be built leaves its package unconfigured.
+ec_apt_present() {
+  case $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) in
+    '' | not-installed | config-files) return 1 ;;
+  esac
 }
 
 # ec_packages_install PACKAGE...: for functions whose list of packages only the machine knows.
@@ -127,7 +138,7 @@ ec_undo_packages() {
       name=${line#* }
       # The kernel that runs is nobody's to remove.
       if [[ $name == *"$(uname -r)" && $name == linux-image-* ]]; then continue; fi
-      if ec_packages_installed "$name"; then words+=("$name-") gone+=("$name"); fi
+      if ec_apt_present "$name"; then words+=("$name-") gone+=("$name"); fi
     done < <(ec_state_values package)
     while IFS= read -r line; do
       if [[ $line != "$step "* ]]; then continue; fi

@@ -168,6 +168,21 @@ def test_trap_7_a_kernel_too_new_for_the_driver_is_named_before_the_reboot(tmp_p
     assert f"could not build the module for kernel {newest}" in ended.output
 
 
+def test_trap_7_a_package_whose_module_cannot_be_built_is_named_and_taken_back(tmp_path: Path) -> None:
+    """Seen in Debian 13: the postinst fails, the package stays half configured, and apt builds again at each call."""
+    world = make("debian-archive", tmp_path)
+    before = world.installed
+    world.offer(packages("nvidia-kernel-dkms", version="535.100.01-1", unbuildable=True, **{"from": "non-free"}))
+    script = script_of(world, job_of("debian-archive"))
+    assert system(world, script, "--yes").code == 100
+    again = system(world, script, "--yes")
+    assert again.code == 11, again.output
+    assert "could not be built" in again.output
+    undone = world.run(script, "--stage", "undo", "--yes")
+    assert undone.code == 0, undone.output
+    assert world.installed == before
+
+
 def test_trap_3_a_module_that_was_not_built_stops_before_the_reboot(tmp_path: Path) -> None:
     world = make("debian-archive", tmp_path)
     (world.bin / "dkms").unlink()

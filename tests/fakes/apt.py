@@ -58,11 +58,16 @@ def apt_get(state, words):
         for name in new:
             print("Inst {} ({} fake [amd64])".format(name, state["archive"][name]["version"]))
         return 0
+    half = state.setdefault("half", [])
     for name in gone:
         store.remove(state, name)
+        if name in half:
+            half.remove(name)
     for name in new:
         store.add(state, name)
-    return 0
+        if state["archive"][name].get("unbuildable"):  # its DKMS postinst fails
+            half.append(name)
+    return 100 if half else 0
 
 
 def wishes(state, words):
@@ -89,7 +94,8 @@ def dpkg_query(state, words):
     for name in found:
         text = words[words.index("-f") + 1]
         text = text.replace("${Package}", name).replace("${Version}", state["installed"][name])
-        print(text.replace("${db:Status-Status}", "installed").replace("\\n", "\n"), end="")
+        status = "half-configured" if name in state.get("half", ()) else "installed"
+        print(text.replace("${db:Status-Status}", status).replace("\\n", "\n"), end="")
     return 0 if found else 1
 
 
@@ -121,7 +127,7 @@ def dpkg_deb(state, words):
 
 
 def dpkg(state, words):
-    print(state.get("audit", ""), end="")
+    print(state.get("audit", "") + "".join(f" {name}  half configured\n" for name in state.get("half", ())), end="")
     return 0
 
 
