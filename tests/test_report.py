@@ -17,7 +17,7 @@ from envcheck.checks import run_checks
 from envcheck.checks.base import CheckResult, Finding, Report
 from envcheck.detect.redact import Redactor
 from envcheck.errors import InputError
-from envcheck.model import Driver, Gpu, Machine, Step, Symptom, Torch, from_plain
+from envcheck.model import OS, Driver, Gpu, Machine, Step, Symptom, Torch, from_plain
 from envcheck.report import FORMATS, as_data, as_github, as_json, as_junit, as_markdown, as_text
 from envcheck.report.clean import ascii_only, clean, command
 from envcheck.report.markdown import fence
@@ -191,7 +191,10 @@ def test_clean() -> None:
 def test_commands_are_quoted() -> None:
     step = Step(id="x", title="x", argv=("pip", "install", "numpy<2"), root=True)
     assert command(step) == "sudo pip install 'numpy<2'"
-    assert command(step, windows=True) == "pip install 'numpy<2'"
+    windows = Machine(os=OS(platform="windows"))
+    assert command(step, windows) == "pip install 'numpy<2'"
+    spaced = dataclasses.replace(step, argv=(r"C:\Program Files\Python311\python.exe", "-V"))
+    assert command(spaced, windows) == r"& 'C:\Program Files\Python311\python.exe' -V"
 
 
 def test_redaction_reaches_machine_and_evidence() -> None:

@@ -6,9 +6,11 @@ import re
 
 from .base import CERTAIN, DECISIVE, STRONG, SUPPORTING, WEAK, Outcome, Proof, skip
 from .details import mapping
-from .fixes import by_hand, cpu_torch, cuda_torch, pip
+from .fixes import Steps, by_hand, cpu_torch, cuda_torch, step
 from .judge import fact, judge
 from .known import build_archs, coverage, limit, needs_capability
+from .place import install_argv, place, without
+from .swap import COMPANIONS
 from .view import View, less, nums
 
 AREA = "build"
@@ -85,7 +87,6 @@ def jetson_needs_nvidia_wheel(v: View) -> Outcome:
             generic and v.cuda_available is False,
         ),
     )
-    index = v.matrix.indexes.get("jetson")
     return judge(
         v,
         "jetson-needs-nvidia-wheel",
@@ -93,22 +94,21 @@ def jetson_needs_nvidia_wheel(v: View) -> Outcome:
         facts=facts,
         bonus=8,
         at_most=WEAK if v.cuda_available else 100,
-        fix=lambda: (
-            (
-                pip(
-                    v,
-                    "torch",
-                    "install the build for this JetPack",
-                    "install",
-                    "--force-reinstall",
-                    "torch",
-                    "--index-url",
-                    index.url,
-                ),
-            )
-            if index is not None and "{" not in index.url
-            else by_hand("install NVIDIA's wheel for this JetPack release: see the reference")
-        ),
+        fix=lambda: _jetson_wheel(v),
+    )
+
+
+def _jetson_wheel(v: View) -> Steps:
+    """NVIDIA's wheel from the index for this L4T release; that index must be the only one that is asked."""
+    major = (v.machine.os.jetson or "").split(".")[0]
+    index = next((i for i in v.matrix.indexes.values() if i.kind == "jetson" and i.l4t == major), None)
+    at = place(v)
+    if index is None or at.manager not in ("pip", "uv"):
+        return by_hand("install NVIDIA's wheel for this JetPack release: see the reference")
+    names = ("torch", *(n for n in COMPANIONS if n in v.packages))
+    return (
+        without(v, "uninstall", "take the generic wheel away", *names),
+        step("torch", "install the build for this JetPack", *install_argv(at), *names, "--index-url", index.url),
     )
 
 

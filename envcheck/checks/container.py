@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .base import CERTAIN, DECISIVE, STRONG, SUPPORTING, WEAK, Outcome, skip
 from .details import container_commands, entries, libraries, mapping, os_packages
-from .fixes import by_hand, step
+from .fixes import by_hand, os_install, step
 from .judge import fact, judge
 from .known import driver_serves, limit
 from .view import View
@@ -20,18 +20,14 @@ def container_toolkit_missing(v: View) -> Outcome:
     Fix: install nvidia-container-toolkit on the host, configure the runtime, restart docker.
     References: https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/install-guide.html
     """
-    install = {
-        "rhel": ("dnf", "install", "-y", "nvidia-container-toolkit"),
-        "fedora": ("dnf", "install", "-y", "nvidia-container-toolkit"),
-        "suse": ("zypper", "--non-interactive", "install", "nvidia-container-toolkit"),
-        "arch": ("pacman", "-S", "--noconfirm", "nvidia-container-toolkit"),
-    }.get(v.machine.os.family or "", ("apt-get", "install", "-y", "nvidia-container-toolkit"))
+    name = ("nvidia-container-toolkit",)
+    families = dict.fromkeys(("debian", "rhel", "suse", "arch"), name)
     return judge(
         v,
         "container-toolkit-missing",
         "the NVIDIA container toolkit is not installed on the host, or docker does not know it",
         fix=lambda: (
-            step("toolkit", "on the host: install the toolkit", *install, root=True),
+            *os_install(v, "toolkit", "on the host: install the toolkit (nvidia-container-toolkit)", families),
             step(
                 "configure", "register the runtime", "nvidia-ctk", "runtime", "configure", "--runtime=docker", root=True
             ),

@@ -6,7 +6,7 @@ import re
 
 from .base import CERTAIN, DECISIVE, STRONG, SUPPORTING, WEAK, Outcome
 from .details import denied_nodes, gpu_details, libraries, mapping, modules
-from .fixes import by_hand, cuda_torch, driver_steps, step
+from .fixes import Steps, by_hand, cuda_torch, driver_steps, os_install, step
 from .judge import fact, judge
 from .known import driver_minimum, driver_serves, likely_cuda
 from .view import View, nums
@@ -68,8 +68,6 @@ def fabric_manager(v: View) -> Outcome:
         ),
         *fact(f"GPU {', '.join(waiting)}: fabric state 'in progress'", STRONG, waiting and not v.cuda_available),
     )
-    branch = (v.driver_version or "").split(".")[0]
-    package = f"nvidia-fabricmanager-{branch}" if branch.isdigit() else "nvidia-fabricmanager"
     return judge(
         v,
         "fabric-manager",
@@ -78,27 +76,20 @@ def fabric_manager(v: View) -> Outcome:
         looked=switches == 0 or active is True,
         quiet="no NVSwitch system, or its fabric manager runs",
         at_most=WEAK if v.cuda_available else 100,
-        fix=lambda: (
-            step(
-                "fabric",
-                "install the fabric manager of the driver's version",
-                "apt-get",
-                "install",
-                "-y",
-                package,
-                root=True,
-            ),
-            step(
-                "fabric-start",
-                "start it now and on every boot",
-                "systemctl",
-                "enable",
-                "--now",
-                "nvidia-fabricmanager",
-                root=True,
-            ),
-        ),
+        fix=lambda: _fabric(v, installed=bool(version) and version == v.driver_version),
     )
+
+
+def _fabric(v: View, *, installed: bool) -> Steps:
+    """Start it where it is there; else install it first. In a container the host has to."""
+    if v.machine.os.container:
+        return by_hand("on the host: install and start nvidia-fabricmanager of the driver's own version")
+    branch = (v.driver_version or "").split(".")[0]
+    package = f"nvidia-fabricmanager-{branch}" if branch.isdigit() else "nvidia-fabricmanager"
+    title = f"install the fabric manager of the driver's version ({v.driver_version or 'see nvidia-smi'})"
+    unit = ("systemctl", "enable", "--now", "nvidia-fabricmanager")
+    start = step("fabric-start", "start it now and on every boot", *unit, root=True)
+    return (start,) if installed else (*os_install(v, "fabric", title, {"debian": (package,)}), start)
 
 
 def compat_libcuda_mismatch_803(v: View) -> Outcome:

@@ -34,6 +34,8 @@
 ``bundled``               ``{"cudnn": true}``: whether torch's wheels bring it
 ``release_archs``         ``{"13.0": {"x86_64": [75, 80]}}`` of a torch that says what its release carries
 ``compilers``             ``{"gcc": "11.4.0"}``; ``cuda_home``: ``{"path", "nvcc": true}``
+``environment``           ``{"manager": "uv", "installer": "uv", "prefix": "...", "project": null}``: who changes torch
+``root``                  whether root runs this
 ``unknown_uuids``         the first entry of CUDA_VISIBLE_DEVICES, where it is the UUID of no GPU here
 ``unseen``                ``{"kernel log": "only root may read it here: ..."}``: what root would add
 ``libstdcxx_lacks``       what torch's libraries want of libstdc++ and it has not: ``["GLIBCXX_3.4.30"]``

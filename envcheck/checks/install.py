@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from .base import CERTAIN, FAIL_FROM, STRONG, WEAK, Outcome, skip
-from .fixes import Steps, by_hand, cuda_torch, current_build, pip, step
+from .fixes import Steps, by_hand, cuda_torch, current_build, step
 from .judge import fact, judge
 from .known import limit
+from .place import WHEELS, packages, place
 from .view import View, less, nums
 
 AREA = "build"
@@ -131,20 +132,19 @@ def libstdcxx_too_old(v: View) -> Outcome:
         facts=fact(f"the libstdc++ that the loader takes lacks {', '.join(missing)[:120]}", STRONG, missing),
         looked=lacks is not None,
         quiet="libstdc++ has what torch wants",
-        fix=lambda: (
-            step(
-                "libstdcxx",
-                "a newer one in the environment",
-                "conda",
-                "install",
-                "-y",
-                "-c",
-                "conda-forge",
-                "libstdcxx-ng",
-            ),
-            *by_hand('and before the system\'s: export LD_LIBRARY_PATH="$CONDA_PREFIX/lib:$LD_LIBRARY_PATH"'),
-        ),
+        fix=lambda: _newer_libstdcxx(v),
     )
+
+
+def _newer_libstdcxx(v: View) -> Steps:
+    """The directory that hides it off the path; only a conda environment can hold a newer one of its own."""
+    at = place(v)
+    off = by_hand("start the program without the LD_LIBRARY_PATH entry that holds the older libstdc++.so.6")
+    if at.manager in WHEELS:
+        return off
+    newer = packages(v, "libstdcxx", "a newer one in the environment", "libstdcxx-ng")
+    path = '"$CONDA_PREFIX/lib:$LD_LIBRARY_PATH"'
+    return (newer, *off, *by_hand(f"or put the environment's own before it: export LD_LIBRARY_PATH={path}"))
 
 
 def cpu_without_avx(v: View) -> Outcome:
@@ -249,7 +249,7 @@ def numpy2_old_torch(v: View) -> Outcome:
         looked=fine,
         quiet=f"numpy {numpy} fits torch {v.torch_version}",
         at_most=FAIL_FROM + 10 if fine else 100,
-        fix=lambda: (pip(v, "numpy", "the NumPy that this torch was built for", "install", "numpy<2"),),
+        fix=lambda: (packages(v, "numpy", "the NumPy that this torch was built for", "numpy<2"),),
     )
 
 

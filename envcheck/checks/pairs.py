@@ -6,9 +6,11 @@ import re
 
 from .base import CERTAIN, DECISIVE, STRONG, SUPPORTING, WEAK, Outcome
 from .details import mapping
-from .fixes import Steps, again, by_hand, cuda_torch, current_build, pip
+from .fixes import Steps, again, by_hand, cuda_torch, current_build
 from .judge import fact, judge
 from .known import data
+from .place import without
+from .swap import swap
 from .view import View, nums
 
 AREA = "libraries"
@@ -35,15 +37,8 @@ def duplicate_torch(v: View) -> Outcome:
         looked=v.machine.torch is not None and not many,
         quiet="one torch is installed",
         fix=lambda: (
-            pip(
-                v,
-                "uninstall",
-                "remove every copy (run it until none is left)",
-                "uninstall",
-                "-y",
-                "torch",
-                "torchvision",
-                "torchaudio",
+            without(
+                v, "uninstall", "remove every copy (run it until none is left)", "torch", "torchvision", "torchaudio"
             ),
             *again(v),
         ),
@@ -191,21 +186,10 @@ def _pair(v: View, name: str, code: str) -> Outcome:
 
 def _repair_pair(v: View, name: str, wanted: str | None) -> Steps:
     build = current_build(v)
-    index = v.matrix.indexes.get("pytorch")
-    if wanted and build is not None and index is not None:
-        where = () if build.on_pypi else ("--index-url", index.url.format(tag=build.tag))
-        return (
-            pip(
-                v,
-                name,
-                f"the {name} of this torch",
-                "install",
-                "--force-reinstall",
-                "--no-deps",
-                f"{name}=={wanted}",
-                *where,
-            ),
-        )
+    if wanted and build is not None:
+        steps = swap(v, build, f"the {name} of this torch", only=(name,))
+        if steps:
+            return steps
     return cuda_torch(v, f"install torch and {name} together, from one index")
 
 

@@ -187,6 +187,7 @@ class Index:
     source: str
     date: str
     hosts: tuple[str, ...] = ()
+    l4t: str | None = None  # of a Jetson index: the major L4T release that its wheels are for ("36" is JetPack 6)
     note: str | None = None
 
 

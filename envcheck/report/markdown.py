@@ -56,7 +56,7 @@ def _finding(finding: Finding, report: Report) -> list[str]:
     ]
     if finding.evidence:
         lines += [fence("\n".join(clean(e, 300) for e in finding.evidence)), ""]
-    commands = [command(s, windows) for s in finding.fix if s.argv]
+    commands = [command(s, report.machine) for s in finding.fix if s.argv]
     hands = [s for s in finding.fix if not s.argv]
     if commands:
         lines += ["fix:", "", fence("\n".join(commands), "powershell" if windows else "bash")]

@@ -119,12 +119,11 @@ def _finding(pen: _Pen, finding: Finding, report: Report, verbose: int, first: b
 def _fix(pen: _Pen, finding: Finding, report: Report) -> None:
     if not finding.fix:
         return
-    windows = report.machine.os.platform == "windows"
     pen.lines.append("  fix:")
     for step in finding.fix:
         if step.argv:
             pen.wrapped(f"# {clean(step.title)}", "    ", "    # ")
-            line = command(step, windows)
+            line = command(step, report.machine)
             pen.lines.append("    " + (line if pen.unicode else ascii_only(line)))
         else:
             pen.wrapped(clean(step.title), "    - ", "      ")

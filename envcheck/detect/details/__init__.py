@@ -13,7 +13,7 @@ from typing import Any
 from ...host import Host
 from ...model import Machine
 from ..python import Found
-from . import devices, environment, kernel, loader, memory
+from . import devices, environment, kernel, loader, manager, memory
 
 Run = Callable[..., Any]
 
@@ -65,4 +65,6 @@ def late(host: Host, machine: Machine, found: Found | None, run: Run) -> dict[st
     if strangers:
         facts["unknown_uuids"] = strangers
     facts.update(run("tools", {}, environment.tools, host, machine, found))
+    if found is not None:
+        facts.update(run("manager", {}, manager.gather, host, found, machine.tools))
     return facts
