@@ -9,8 +9,7 @@ from .details import mapping
 from .fixes import Steps, by_hand, cpu_torch, cuda_torch, step
 from .judge import fact, judge
 from .known import build_archs, coverage, limit, needs_capability
-from .place import install_argv, place, without
-from .swap import COMPANIONS
+from .place import COMPANIONS, install_argv, place, without
 from .view import View, less, nums
 
 AREA = "build"

@@ -32,7 +32,7 @@ def nouveau_loaded(v: View) -> Outcome:
     """
     bound = [g for g in v.gpus if g.driver_bound in ("nouveau", "nova", "nova_core", "nvidiafb")]
     facts = (
-        *fact("the GPU is bound to nouveau", CERTAIN, v.state("nouveau")),
+        *fact("the GPU is bound to nouveau", CERTAIN, v.state("nouveau") and not bound),
         *(p for g in bound for p in fact(f"GPU {g.index} is bound to {g.driver_bound}", CERTAIN)),
     )
     free = any(g.driver_bound == "nvidia" for g in v.gpus)

@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from ..matrix import Build
 from ..model import Plan, Request, Step
-from .place import place
-from .swap import filled, section, swap
+from .place import filled, place, section
 from .view import View, nums
 
 SAFE_VERSION = re.compile(r"\d{1,4}(?:\.\d{1,6}){0,3}(?:(?:a|b|rc|\.post)\d{1,3})?(?:\+[a-z]{2,4}\d{0,3})?\Z")
@@ -65,6 +64,13 @@ def fitting(v: View, torch: str) -> list[Build]:
 
 
 PLANNED = "`envcheck plan` says which torch fits this GPU, driver and Python, or which of them to change"
+
+
+def swap(v: View, build: Build, title: str, only: tuple[str, ...] = ()) -> Steps:
+    """``swap.swap``, whose planner is loaded when something is to be repaired."""
+    from . import swap as module
+
+    return module.swap(v, build, title, only)
 
 
 def cuda_torch(v: View, title: str = "install the CUDA build of torch that this GPU and driver run") -> Steps:

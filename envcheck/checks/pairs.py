@@ -6,11 +6,10 @@ import re
 
 from .base import CERTAIN, DECISIVE, STRONG, SUPPORTING, WEAK, Outcome
 from .details import mapping
-from .fixes import Steps, again, by_hand, cuda_torch, current_build
+from .fixes import Steps, again, by_hand, cuda_torch, current_build, swap
 from .judge import fact, judge
 from .known import data
 from .place import without
-from .swap import swap
 from .view import View, nums
 
 AREA = "libraries"

@@ -6,13 +6,15 @@ words of the commands in it tell, and nothing of its text but those words is use
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 from ..managers import MANAGERS
-from ..model import Step
+from ..model import Machine, Step
 from ..record import dataclass
 from .view import View
 
+COMPANIONS = ("torchvision", "torchaudio")
 CONDA = ("conda", "mamba", "micromamba")
 WHEELS = ("pip", "uv", "poetry")  # managers that install wheels; the others install conda packages
 PEP668 = "--break-system-packages"
@@ -45,6 +47,19 @@ class Place:
 
 def plain_path(text: object) -> str | None:
     return text if isinstance(text, str) and PATH.match(text) else None
+
+
+def section(at: Place) -> str:
+    """The section of the matrix: wheels, or the packages of conda's channels."""
+    return "builds" if at.manager in WHEELS else "conda"
+
+
+def filled(v: View) -> Machine:
+    """The machine with what nearly every report leaves out: a plain PC, and a card of the capability that is told."""
+    os = v.machine.os
+    platform = os.platform or ("windows" if v.flag("windows") else "macos" if v.flag("macos") else "linux")
+    arch = os.arch or ("aarch64" if v.flag("aarch64") else "x86_64")
+    return dataclasses.replace(v.machine, os=dataclasses.replace(os, platform=platform, arch=arch, container=None))
 
 
 def place(v: View) -> Place:

@@ -12,14 +12,13 @@ from ..errors import EnvcheckError
 from ..managers import get as get_manager
 from ..managers.base import InstallJob
 from ..matrix import Build
-from ..model import Machine, Python, PythonChoice, Request, Step
+from ..model import Python, PythonChoice, Request, Step
 from ..plan.steps import companions_of, constraints_of, install_job
 from ..plan.target import make_target
-from .place import CONDA, PEP668, Place, install_argv, place, uninstall_argv
+from .place import COMPANIONS, CONDA, PEP668, Place, filled, install_argv, place, uninstall_argv
 from .view import View, nums
 
 Steps = tuple[Step, ...]
-COMPANIONS = ("torchvision", "torchaudio")
 FOREIGN = re.compile(r"nvidia-[a-z0-9-]{2,40}-cu(\d\d)")
 
 KEEP_UV = Step(
@@ -29,19 +28,6 @@ KEEP_UV = Step(
     argv=(),
     source="https://docs.astral.sh/uv/guides/integration/pytorch/",
 )
-
-
-def section(at: Place) -> str:
-    """Of the matrix: wheels, or the packages of conda's channels."""
-    return get_manager(at.manager).SECTION
-
-
-def filled(v: View) -> Machine:
-    """The machine with what nearly every report leaves out: a plain PC, and a card of the capability that is told."""
-    os = v.machine.os
-    platform = os.platform or ("windows" if v.flag("windows") else "macos" if v.flag("macos") else "linux")
-    arch = os.arch or ("aarch64" if v.flag("aarch64") else "x86_64")
-    return dataclasses.replace(v.machine, os=dataclasses.replace(os, platform=platform, arch=arch, container=None))
 
 
 def swap(v: View, build: Build, title: str, only: tuple[str, ...] = ()) -> Steps:

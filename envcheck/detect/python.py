@@ -6,11 +6,11 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from ..host import CommandResult, Host, glob
 from ..model import Python
+from ..record import dataclass
 
 TIMEOUT = 5.0  # seconds; an interpreter on a cold network file system needs a while
 OTHERS = 8  # further interpreters that are started at most

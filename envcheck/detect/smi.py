@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from ..host import CommandResult, Host
 from ..nvml import normal_bus_id
+from ..record import dataclass
 
 TIMEOUT = 5.0  # seconds
 FIELDS = ("index", "name", "driver_version", "memory.total", "pci.bus_id", "uuid", "pci.device_id", "pci.sub_device_id")
