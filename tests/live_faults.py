@@ -274,6 +274,19 @@ FAULTS: dict[str, tuple[str, Fault]] = {
         both(no_driver, put(files={f"{BUS}/vendor": "0x1002\n", f"{BUS}/device": "0x73df\n"})),
     ),
     "windows-missing-runtime-dll": (WINDOWS, put(exists={r"C:\Windows\System32\msvcp140.dll": False})),
+    "windows-long-paths": (
+        WINDOWS,
+        both(
+            says(
+                "reg",
+                "query",
+                "LongPathsEnabled",
+                stdout="HKEY_LOCAL_MACHINE\\X\r\n    LongPathsEnabled    REG_DWORD    0x0\r\n",
+            ),
+            lambda raw: raw.update(json.loads(json.dumps(raw).replace("train", "t" * 90))),
+            lambda raw: raw["dirs"].update({d: [] for d in raw["dirs"] if d.endswith("site-packages")}),
+        ),
+    ),
     "windows-no-libuv": (
         WINDOWS,
         lambda raw: edit("envcheck.nvml", '{"done": true}', second_gpu(raw) + '{"done": true}')(raw),

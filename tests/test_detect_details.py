@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envcheck.checks import run_checks
-from envcheck.detect import detect
-from envcheck.detect.details import devices, environment, kernel, loader, memory
+from envcheck.detect import detect, snapshot
+from envcheck.detect.details import devices, environment, kernel, loader, macos, memory, windows
 from envcheck.host import LiveHost, RecordedHost
 from envcheck.matrix import load
 from envcheck.model import Machine
+
+MACHINES = Path(__file__).parent / "machines"
 
 
 def test_device_nodes_and_what_the_user_may_do() -> None:
@@ -180,3 +182,84 @@ def test_this_machine_is_looked_at_in_full_without_root() -> None:
 
 def test_the_planner_does_not_wait_for_the_details() -> None:
     assert not {"memory", "build_tools", "modules", "device_nodes"} & set(detect(RecordedHost(record())).facts)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        (
+            "\r\nHKEY_LOCAL_MACHINE\\SYSTEM\\CurrentControlSet\\Control\\FileSystem\r\n"
+            "    LongPathsEnabled    REG_DWORD    0x1\r\n\r\n",
+            "LongPathsEnabled",
+            1,
+        ),
+        ("\r\nHKEY_LOCAL_MACHINE\\X\r\n    Version    REG_SZ    v14.40.33810.00\r\n", "Version", "v14.40.33810.00"),
+        ("    LongPathsEnabled    REG_DWORD    nonsense\n", "LongPathsEnabled", None),
+        ("ERREUR : le système n'a pas trouvé la clé\n", "Version", None),
+    ],
+)
+def test_the_registry_as_reg_prints_it(text: str, name: str, value: object) -> None:
+    assert windows.parse_reg(text, name) == value
+
+
+WINDOWS = "windows-11-rtx4090-572.16-torch"
+
+
+def test_windows_facts() -> None:
+    facts = snapshot.load(MACHINES / WINDOWS / "snapshot.json").facts
+    assert facts["windows"]["nvml_dll"] == r"C:\Windows\System32\nvml.dll"
+    assert facts["windows"]["nvcuda_dll"] and facts["windows"]["long_paths"] is True
+    assert facts["vcruntime"] == "14.40.33810.00"
+    assert facts["bundled"] == {"cudnn": True}  # cudnn64_9.dll in torch\\lib
+    first = facts["loaded_libraries"][0]
+    assert (first["name"], first["from"], first["version"]) == ("cublas64_12.dll", "PATH", "12")
+    assert first["path"].startswith(r"C:\Program Files\NVIDIA GPU Computing Toolkit\CUDA\v12.4\bin")
+    assert facts["gpu"]["0"]["driver_model"] == "WDDM"
+
+
+def test_the_old_folder_of_nvidia_smi_is_asked() -> None:
+    machine = snapshot.load(MACHINES / "windows-10-gtx1060-391.35-nvsmi-folder" / "snapshot.json")
+    assert (machine.driver.version, machine.driver.source) == ("391.35", "nvidia-smi")
+    assert machine.facts["windows"]["nvml_dll"].endswith(r"NVSMI\nvml.dll")
+
+
+def test_toolkits_and_cudnn_of_windows() -> None:
+    home = r"D:\Apps\NVIDIA GPU Computing Toolkit\CUDA"
+    header = "#define CUDNN_MAJOR 9\n#define CUDNN_MINOR 1\n#define CUDNN_PATCHLEVEL 0\n"
+    cudnn = r"D:\Apps\NVIDIA\CUDNN"
+    host = RecordedHost(
+        {
+            "platform": {"sys_platform": "win32", "machine": "AMD64", "version": "10.0.22631"},
+            "env": {"ProgramFiles": r"D:\Apps", "CUDA_PATH": rf"{home}\v11.8"},
+            "dirs": {home: ["v11.8", "v12.4"], cudnn: ["v9.1"], rf"{cudnn}\v9.1\include": ["12.4"]},
+            "files": {
+                rf"{home}\v12.4/version.json": '{"cuda": {"version": "12.4.1"}}',
+                rf"{cudnn}\v9.1\include\12.4\cudnn_version.h": header,
+            },
+            "exists": {rf"{home}\v11.8\bin\nvcc.exe": True},
+            "commands": [
+                {
+                    "argv": [rf"{home}\v11.8\bin\nvcc.exe", "--version"],
+                    "rc": 0,
+                    "stdout": "Cuda compilation tools, release 11.8, V11.8.89\r\n",
+                }
+            ],
+        }
+    )
+    machine = detect(host)
+    assert [(t.version, t.path) for t in machine.toolkits] == [("11.8", rf"{home}\v11.8"), ("12.4", rf"{home}\v12.4")]
+    assert [c.version for c in machine.cudnn] == ["9.1.0"]
+
+
+def test_requirements_of_another_platform_are_none_of_ours() -> None:
+    text = 'Requires-Dist: nvidia-cudnn-cu12==9.1.0.70; platform_system == "Linux" and platform_machine == "x86_64"\n\n'
+    assert environment.parse_pins(text, {}) == [{"name": "nvidia-cudnn-cu12", "wanted": "9.1.0.70", "have": None}]
+    assert environment.parse_pins(text, {}, "windows", "x86_64") == []
+    assert environment.parse_pins(text, {}, "linux", "aarch64") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "silicon"), [("1\n", True), ("0\n", False), ("", False), ("sysctl: unknown oid", False)]
+)
+def test_apple_silicon(text: str, silicon: bool) -> None:
+    assert macos.parse_arm64(text) is silicon

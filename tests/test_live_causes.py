@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from live_faults import FAULTS, MIG, WORKSTATION, gpu, raw_copy, says
+from live_faults import FAULTS, MIG, WINDOWS, WORKSTATION, gpu, raw_copy, says, torch
 
 from envcheck.checks import Report, run_checks
 from envcheck.detect import snapshot
@@ -96,3 +96,26 @@ def test_what_root_would_add_is_said() -> None:
     report = report_of(raw)
     assert report.verdict == "healthy"
     assert "not looked at: kernel log: only root may read it here" in as_text(report)
+
+
+def test_an_intel_python_on_apple_silicon() -> None:
+    fires = [f.code for f in report_of(json.loads(raw_of("macos-14-m2-rosetta"))).findings]
+    quiet = [f.code for f in report_of(json.loads(raw_of("macos-14-m3"))).findings]
+    assert fires == ["macos-no-cuda", "macos-rosetta-python"]
+    assert quiet == ["macos-no-cuda"]
+
+
+def test_a_driver_of_windows_without_cuda() -> None:
+    raw = raw_copy(json.loads(raw_of(WINDOWS)))
+    raw["exists"][r"C:\Windows\System32\nvcuda.dll"] = False
+    (finding,) = report_of(raw).findings
+    assert (finding.code, finding.status) == ("no-nvidia-driver", "fail")
+    assert "nvcuda.dll" in finding.evidence[0]
+
+
+def test_torch_2_4_0_wants_another_dll() -> None:
+    raw = raw_copy(json.loads(raw_of(WINDOWS)))
+    torch("2.4.0+cu124", "12.4")(raw)
+    assert "windows-missing-runtime-dll" in [f.code for f in report_of(raw).findings]
+    raw["exists"][r"C:\Windows\System32\libomp140.x86_64.dll"] = True
+    assert "windows-missing-runtime-dll" not in [f.code for f in report_of(raw).findings]

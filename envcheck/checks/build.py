@@ -36,6 +36,34 @@ def macos_no_cuda(v: View) -> Outcome:
     )
 
 
+def macos_rosetta_python(v: View) -> Outcome:
+    """An x86_64 Python runs translated on Apple silicon.
+
+    Why: a translated Python takes Intel wheels. torch has had none for macOS on Intel for years, and those that are
+    left know nothing of MPS: pip says "from versions: none" or brings an old release.
+    Fix: a native (arm64) Python.
+    References: https://developer.apple.com/documentation/apple-silicon/about-the-rosetta-translation-environment
+    """
+    if not v.flag("macos"):
+        return skip("not macOS", not_applicable=True)
+    told = v.fact("macos")
+    facts = told if isinstance(told, dict) else {}
+    last = max((r.key for r in v.matrix.builds("macos-x86_64")), default=None)
+    newest = f"the last torch for it is {'.'.join(map(str, last))}" if last else "torch has no wheel for it"
+    return judge(
+        v,
+        "macos-rosetta-python",
+        "this Python is an Intel one on Apple silicon: it runs under Rosetta and gets neither MPS nor new torch",
+        facts=fact(f"the chip is arm64, and this Python is x86_64: {newest}", STRONG, facts.get("rosetta")),
+        looked=facts.get("python_arch") is not None,
+        quiet=f"this Python is native ({facts.get('python_arch')})",
+        fix=lambda: by_hand(
+            "install a native Python (python.org's universal installer, Homebrew in /opt/homebrew, or Miniforge for "
+            "arm64) and make the environment with it; turn off 'Open using Rosetta' for the terminal"
+        ),
+    )
+
+
 def amd_gpu(v: View) -> Outcome:
     """The GPU is an AMD one, and the build or the program is for CUDA.
 
@@ -272,6 +300,7 @@ def gpu_feature_unsupported(v: View) -> Outcome:
 
 CHECKS = (
     macos_no_cuda,
+    macos_rosetta_python,
     amd_gpu,
     jetson_needs_nvidia_wheel,
     aarch64_cpu_wheel,

@@ -24,6 +24,8 @@
 ``memory``                ``{"available_mib": 900, "total_mib": 16000, "oom_kills": 1}`` of the host or its cgroup
 ``acs_bridges``           bus ids of PCIe bridges above a GPU that have ACS redirection on
 ``vcruntime``             version of msvcp140.dll on Windows, null where it is not there
+``windows``               ``{"nvml_dll", "nvcuda_dll", "long_paths", "site_packages"}``; ``libomp140``: it is there
+``macos``                 ``{"apple_silicon", "python_arch", "rosetta"}``
 ``uvm``                   ``{"node": true, "loadable": true}``: /dev/nvidia-uvm, and the helper that loads the module
 ``kernel_headers``        whether the running kernel's headers are here
 ``unassigned_bars``       ``["BAR 1 of 0000:01:00.0"]``: memory windows without an address

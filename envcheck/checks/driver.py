@@ -284,6 +284,11 @@ def no_nvidia_driver(v: View) -> Outcome:
             nothing and not v.flag("container") and not v.flag("macos"),
         ),
         *fact("an NVIDIA GPU is on the bus and no driver is installed", CERTAIN, missing and v.gpus),
+        *fact(
+            "the driver answers, and nvcuda.dll is not in System32: the driver is incomplete",
+            STRONG,
+            v.driver_works and mapping(v, "windows").get("nvcuda_dll", "?") is None,
+        ),
     )
     env = mapping(v, "collect_env")
     absent = "cuda" in str(env.get("driver", "")).lower() or ("driver" in env and env["driver"] is None)
@@ -298,6 +303,8 @@ def no_nvidia_driver(v: View) -> Outcome:
         else "no NVIDIA GPU in this machine"
         if nothing or (lone and not v.gpu_names)
         else "no NVIDIA driver is installed"
+        if not v.driver_works or v.pasted
+        else "the NVIDIA driver is incomplete"
     )
     return judge(
         v,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .base import FAIL, FAIL_FROM, Outcome, ok, skip, unknown
 from .fixes import Steps, by_hand, driver_steps, step
 from .known import build_archs, coverage, driver_serves
+from .place import place
 from .view import View
 
 AREA = "machine"
@@ -89,6 +90,8 @@ def torch(v: View) -> Outcome:
         return ok(f"torch {version}, CUDA {v.torch_cuda or '?'}: CUDA is available")
     if v.cpu_build:
         return ok(f"torch {version} is a CPU build") if not v.gpus else skip("a CPU build: see cpu-only-torch")
+    if v.state("missing") and not v.gpus and not v.pasted:
+        return skip("no NVIDIA GPU and no driver are here for it")
     serves = driver_serves(v)
     covered = [coverage(v, c) for c in v.capabilities]
     if serves and covered and all(c == "runs" for c in covered):
@@ -97,8 +100,15 @@ def torch(v: View) -> Outcome:
                 status=FAIL,
                 summary=f"torch {version} fits driver and GPU, and CUDA is not available",
                 strength=FAIL_FROM,
-                fix=by_hand(
-                    "show why: python3 -c 'import torch; torch.zeros(1).cuda()' 2>&1 | envcheck doctor --error -"
+                fix=(
+                    step(
+                        "deep",
+                        "let torch itself say why, in a process of its own",
+                        "envcheck",
+                        "doctor",
+                        "--deep",
+                        *(("--python", place(v).python) if place(v).here else ()),
+                    ),
                 ),
             )
         return ok(

@@ -62,7 +62,16 @@ NAMES = (
 )
 
 # read by detection and needed to replay it, and of no interest in a report
-REPLAY_NAMES = ("PATH", "SystemRoot", "MAMBA_EXE", "KUBERNETES_SERVICE_HOST", "APPTAINER_CONTAINER", "container")
+REPLAY_NAMES = (
+    "PATH",
+    "SystemRoot",
+    "ProgramFiles",
+    "ProgramW6432",
+    "MAMBA_EXE",
+    "KUBERNETES_SERVICE_HOST",
+    "APPTAINER_CONTAINER",
+    "container",
+)
 
 _CREDENTIALS = re.compile(r"(://)[^/@\s]+@")
 

@@ -44,6 +44,8 @@ def _state(gpu: Mapping[str, Any]) -> list[str]:
         words.append(f"{gpu['temperature_c']} C")
     if gpu.get("compute_mode"):
         words.append(f"compute mode {gpu['compute_mode']}")
+    if gpu.get("driver_model"):
+        words.append(f"driver model {gpu['driver_model']}")
     if gpu.get("persistence_mode"):
         words.append(f"persistence {gpu['persistence_mode']}")
     reasons = gpu.get("throttle_reasons")

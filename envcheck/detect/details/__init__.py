@@ -33,7 +33,13 @@ class Early:
         if found is not None:
             self._add(run("environment", {}, environment.gather, host, machine_os, found))
         if machine_os.platform == "windows":
-            self._add(run("vcruntime", {}, environment.vcruntime, host))
+            from . import windows
+
+            self._add(run("windows", {}, windows.gather, host, found))
+        if machine_os.platform == "macos":
+            from . import macos
+
+            self._add(run("macos", {}, macos.gather, host, found))
 
     def _add(self, facts: Mapping[str, Any]) -> None:
         self.facts.update(facts)

@@ -26,6 +26,16 @@ WHEELS = {
     "libnvrtc": "nvidia-cuda-nvrtc",
     "libcusparse": "nvidia-cusparse",
 }
+# the same libraries as Windows names them: libcudnn.so.9 is cudnn64_9.dll there
+NAMES_OF_DLLS = {
+    "cudnn64_": "libcudnn",
+    "cublas64_": "libcublas",
+    "cublasLt64_": "libcublasLt",
+    "nvJitLink_": "libnvJitLink",
+    "cudart64_": "libcudart",
+    "nvrtc64_": "libnvrtc",
+    "cusparse64_": "libcusparse",
+}
 STEMS = (*WHEELS, "libcuda", "libcupti", "libstdc++", "libnvidia-ml")
 PATTERNS = tuple(f"{stem}.so*" for stem in STEMS)
 _NAME = re.compile(r"(lib[\w+-]+)\.so(?:\.(\d[\d.]*))?$")
@@ -147,3 +157,10 @@ def _libstdcxx(host: Host, early: list[dict[str, Any]], found: Found | None) -> 
     if have is None or _numbers(have) >= _numbers(wanted):
         return []
     return [f"GLIBCXX_3.4.{wanted.rpartition('.')[2]}"]
+
+
+def dll_entry(path: str) -> dict[str, Any]:
+    """An entry of ``loaded_libraries`` for a DLL: the number in its name is CUDA's, or cuDNN's, major (and minor)."""
+    name = path.rpartition("\\")[2]
+    number = re.search(r"_(\d{1,3})(?:_\d+)?\.dll$", name)
+    return {"name": name, "path": path, "from": "PATH", "version": number[1] if number else None}
