@@ -343,6 +343,20 @@ FAULTS: dict[str, tuple[str, Fault]] = {
         ),
     ),
     "python-headers-missing": (WORKSTATION, put(exists={"/usr/include/python3.10/Python.h": False})),
+    "container-toolkit-missing": (WORKSTATION, put(which={"docker": "/usr/bin/docker"})),
+    "container-cdi-spec": (
+        WORKSTATION,
+        put(
+            which={"podman": "/usr/bin/podman", "nvidia-ctk": "/usr/bin/nvidia-ctk"},
+            dirs={"/etc/cdi": ["nvidia.yaml"]},
+            files={"/etc/cdi/nvidia.yaml": "- hostPath: /usr/lib/x86_64-linux-gnu/libcuda.so.535.183.01\n"},
+        ),
+    ),
+    "wrong-wheel-index": (WORKSTATION, put(env={"PIP_INDEX_URL": "https://download.pytorch.org/whl/cu125"})),
+    "extension-torch-mismatch": (
+        WORKSTATION,
+        packages("flash_attn-2.7.4.post1+cu12torch2.5cxx11abiFALSE.dist-info"),
+    ),
     "container-no-gpu-flag": (DOCKER, says("envcheck.nvml", stdout=NO_NVML)),
     "container-driver-capabilities": (DOCKER, put(env={"NVIDIA_DRIVER_CAPABILITIES": "utility"})),
     "container-cgroup-lost": (

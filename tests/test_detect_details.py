@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from envcheck.checks import run_checks
 from envcheck.detect import detect, snapshot
-from envcheck.detect.details import devices, environment, kernel, loader, macos, memory, windows
+from envcheck.detect.details import containers, devices, environment, indexes, kernel, loader, macos, memory, windows
 from envcheck.host import LiveHost, RecordedHost
 from envcheck.matrix import load
 from envcheck.model import Machine
@@ -263,3 +264,78 @@ def test_requirements_of_another_platform_are_none_of_ours() -> None:
 )
 def test_apple_silicon(text: str, silicon: bool) -> None:
     assert macos.parse_arm64(text) is silicon
+
+
+def test_where_torch_would_load_each_library_from() -> None:
+    raw = json.loads((MACHINES / "ubuntu-22.04-rtx4090-550.144.03-torch-2.6.0" / "snapshot.json").read_text())["raw"]
+    told = {e["name"]: e for e in snapshot.replay(raw).facts["torch_libraries"]}
+    assert {e["from"] for e in told.values()} == {"wheel"} and len(told) == 6
+    assert told["libcudnn.so.9"]["version"] == "9.1.0.70"
+    assert told["libcudnn.so.9"]["path"].endswith("/site-packages/nvidia/cudnn/lib/libcudnn.so.9")
+    toolkit = "/usr/local/cuda-12.1/lib64"
+    raw["env"]["LD_LIBRARY_PATH"] = toolkit
+    names = ["libcudart.so.12", "libcudart.so.12.1.105", "libnvJitLink.so.12", "libnvJitLink.so.12.1.105"]
+    raw["dirs"][toolkit] = names
+    told = {e["name"]: e for e in snapshot.replay(raw).facts["torch_libraries"]}
+    # torch names its neighbours by DT_RPATH, before LD_LIBRARY_PATH; the wheels theirs by DT_RUNPATH, after it
+    assert told["libcudart.so.12"]["from"] == "wheel"
+    assert told["libnvJitLink.so.12"]["from"] == "LD_LIBRARY_PATH"
+    assert told["libnvJitLink.so.12"]["version"] == "12.1.105"
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ('{"runtimes": {"nvidia": {"args": [], "path": "nvidia-container-runtime"}}}', "nvidia-container-runtime"),
+        ('{"runtimes": {"nvidia": {"path": "/usr/bin/x; reboot"}}}', None),
+        ('{"runtimes": []}', None),
+        ("{", None),
+    ],
+)
+def test_docker_runtimes(text: str, path: str | None) -> None:
+    assert containers.parse_daemon(text) == path
+
+
+def test_pip_configuration_without_its_passwords() -> None:
+    text = (
+        "[global]\nindex-url = https://me:secret@pypi.example/simple\n"
+        "extra-index-url =\n    https://download.pytorch.org/whl/cu121\n# index-url = https://no.example\n"
+        "[install]\ntrusted-host = pypi.example\n"
+    )
+    found = indexes.parse_pip_conf(text)
+    assert found == ["https://pypi.example/simple", "https://download.pytorch.org/whl/cu121"]
+    assert indexes.addresses("torch=https://download.pytorch.org/whl/cu124 https://b.example/s") == [
+        "https://download.pytorch.org/whl/cu124",
+        "https://b.example/s",
+    ]
+
+
+def test_no_snapshot_keeps_a_password_of_pips_configuration() -> None:
+    raw = json.loads((MACHINES / "ubuntu-22.04-rtx4090-550.144.03-torch-2.6.0" / "snapshot.json").read_text())["raw"]
+    raw["files"]["/etc/pip.conf"] = "[global]\nindex-url = https://me:secret@pypi.example/simple\n"
+    for redact in (True, False):
+        assert "secret" not in json.dumps(snapshot.take(RecordedHost(raw), redact=redact))
+
+
+@pytest.mark.parametrize(
+    ("version", "metadata", "torch"),
+    [
+        ("2.7.4.post1+cu12torch2.5cxx11abiFALSE", "", "2.5"),
+        ("2.1.2+pt25cu124", "", "2.5"),
+        ("2.1.2+pt210cu128", "", "2.10"),
+        ("0.0.28.post3", "Name: xformers\nRequires-Dist: torch==2.5.1\n\nx", "2.5.1"),
+        ("0.0.28.post3", "Name: xformers\nRequires-Dist: torch>=2.4\n\nx", None),
+        ("2.7.4.post1", "", None),
+    ],
+)
+def test_the_torch_that_an_extension_was_built_for(version: str, metadata: str, torch: str | None) -> None:
+    assert environment.built_for(version, metadata) == torch
+
+
+@given(st.text(max_size=300))
+def test_parsers_of_configuration_take_any_text(text: str) -> None:
+    containers.parse_daemon(text)
+    containers.parse_cdi(text)
+    indexes.parse_pip_conf(text)
+    environment.built_for(text, text)
+    windows.parse_reg(text, "Version")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .base import CERTAIN, DECISIVE, STRONG, SUPPORTING, WEAK, Outcome, skip
+from collections.abc import Mapping
+
+from .base import CERTAIN, DECISIVE, FAIL_FROM, STRONG, SUPPORTING, WEAK, Outcome, Proof, skip
 from .details import container_commands, entries, libraries, mapping, os_packages
 from .fixes import by_hand, os_install, step
 from .judge import fact, judge
@@ -20,12 +22,30 @@ def container_toolkit_missing(v: View) -> Outcome:
     Fix: install nvidia-container-toolkit on the host, configure the runtime, restart docker.
     References: https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/install-guide.html
     """
+    told = mapping(v, "container_host")
+    engines = told.get("engines") or ()
+    runtime = told["runtime"] if isinstance(told.get("runtime"), Mapping) else {}
     name = ("nvidia-container-toolkit",)
     families = dict.fromkeys(("debian", "rhel", "suse", "arch"), name)
     return judge(
         v,
         "container-toolkit-missing",
         "the NVIDIA container toolkit is not installed on the host, or docker does not know it",
+        # torch on the host is well all the same: a hint, for whoever starts a container
+        facts=(
+            *fact(
+                f"{', '.join(map(str, engines))} is here, and no nvidia-ctk: a container would get no GPU",
+                WEAK - 6,
+                engines and not told.get("toolkit") and v.gpus and v.state("ok") and not v.flag("wsl"),
+            ),
+            *fact(
+                f"docker's runtime 'nvidia' is {runtime.get('path')}, which is not there",
+                WEAK + 10,
+                runtime.get("exists") is False,
+            ),
+        ),
+        looked=bool(engines and told.get("toolkit")),
+        quiet="the NVIDIA container toolkit is here",
         fix=lambda: (
             *os_install(v, "toolkit", "on the host: install the toolkit (nvidia-container-toolkit)", families),
             step(
@@ -44,10 +64,22 @@ def container_cdi_spec(v: View) -> Outcome:
     Fix: generate it again on the host (nvidia-ctk cdi generate).
     References: https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/cdi-support.html
     """
+    told = mapping(v, "container_host").get("cdi")
+    specifications = [s for s in told if isinstance(s, Mapping)] if isinstance(told, list | tuple) else []
     return judge(
         v,
         "container-cdi-spec",
         "the CDI specification is missing or does not match the host any more",
+        facts=tuple(
+            Proof(
+                text=f"{s.get('path')} mounts files of driver {s.get('driver')}, and {v.driver_version} is installed",
+                strength=FAIL_FROM - 5,
+            )
+            for s in specifications
+            if s.get("driver") and v.state("ok") and v.driver_version and s["driver"] != v.driver_version
+        ),
+        looked=bool(specifications),
+        quiet="the CDI specifications are of this driver",
         fix=lambda: (
             step(
                 "cdi",

@@ -26,6 +26,10 @@
 ``vcruntime``             version of msvcp140.dll on Windows, null where it is not there
 ``windows``               ``{"nvml_dll", "nvcuda_dll", "long_paths", "site_packages"}``; ``libomp140``: it is there
 ``macos``                 ``{"apple_silicon", "python_arch", "rosetta"}``
+``container_host``        ``{"engines", "toolkit", "runtime": {"path", "exists"}, "cdi": [{"path", "driver"}]}``
+``pip_indexes``           ``[{"url", "from"}]``: indexes that variables and pip's files set
+``torch_libraries``       ``[{"name", "path", "version", "from"}]``: the copy of each CUDA library that torch would load
+``extensions``            ``[{"name", "version", "torch"}]``: compiled packages, and the torch that they were built for
 ``uvm``                   ``{"node": true, "loadable": true}``: /dev/nvidia-uvm, and the helper that loads the module
 ``kernel_headers``        whether the running kernel's headers are here
 ``unassigned_bars``       ``["BAR 1 of 0000:01:00.0"]``: memory windows without an address

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from .base import CERTAIN, FAIL_FROM, STRONG, WEAK, Outcome, skip
-from .details import mapping
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .base import CERTAIN, FAIL_FROM, STRONG, WEAK, Outcome, Proof, skip
+from .details import entries, mapping
 from .fixes import Steps, by_hand, cuda_torch, current_build, step
 from .judge import fact, judge
 from .known import limit
@@ -25,14 +29,39 @@ def wrong_wheel_index(v: View) -> Outcome:
     hit = v.text.find(r"download\.pytorch\.org/whl/(?:nightly/|test/)?((?:cu|rocm|xpu|cpu)[\d.]*)")
     absent = hit is not None and hit[1].startswith("cu") and bool(tags) and hit[1] not in tags
     unlisted = absent and v.has(r"from versions|No matching distribution|404|403|not found|Could not find")
-    facts = fact(f"the PyTorch index has no {hit[1] if hit else ''} for any release", CERTAIN + 2, unlisted)
+    facts = (
+        *fact(f"the PyTorch index has no {hit[1] if hit else ''} for any release", CERTAIN + 2, unlisted),
+        *(p for row in entries(v, "pip_indexes") for p in _configured(v, row, tags)),
+    )
     return judge(
         v,
         "wrong-wheel-index",
         "the index in the command does not have that wheel",
         facts=facts,
-        fix=lambda: cuda_torch(v, "the index that has it"),
+        looked=v.fact("pip_indexes") is not None,
+        quiet="no configured index is in the way",
+        fix=lambda: _other_index(v),
     )
+
+
+def _configured(v: View, row: Mapping[str, Any], tags: set[str]) -> tuple[Proof, ...]:
+    """A variant's index in pip's configuration or environment: every later install is taken from there."""
+    hit = re.search(r"/whl/(?:nightly/|test/)?(cu\d{2,3}|cpu)\b", str(row.get("url")))
+    if hit is None:
+        return ()
+    if hit[1] != "cpu" and tags and hit[1] not in tags:
+        return fact(f"{row.get('from')} names {row.get('url')}, and no release has {hit[1]} here", WEAK + 10)
+    on_cpu = hit[1] == "cpu" and bool(v.gpus) and v.torch_cuda is None
+    return fact(f"{row.get('from')} makes pip take torch from {row.get('url')}: CPU builds alone", WEAK + 5, on_cpu)
+
+
+def _other_index(v: View) -> Steps:
+    rows = [r for r in entries(v, "pip_indexes") if "/whl/" in str(r.get("url"))]
+    if not rows:
+        return cuda_torch(v, "the index that has it")
+    kinds = {"pip" if str(r.get("from")).startswith(("PIP_", "/")) else "uv" for r in rows}
+    places = ", ".join(dict.fromkeys(str(r.get("from")) for r in rows))[:200]
+    return (*by_hand(f"take that index out of {places} ({' and '.join(sorted(kinds))} read it)"), *cuda_torch(v))
 
 
 def python_without_wheel(v: View) -> Outcome:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
-from .base import CERTAIN, DECISIVE, STRONG, SUPPORTING, WEAK, Outcome
-from .details import mapping
+from ..model import Step
+from .base import CERTAIN, DECISIVE, FAIL_FROM, STRONG, SUPPORTING, WEAK, Outcome, Proof
+from .details import entries, mapping
 from .fixes import Steps, again, by_hand, cuda_torch, current_build, swap
 from .judge import fact, judge
 from .known import data
-from .place import without
+from .place import install_argv, place, without
 from .view import View, nums
 
 AREA = "libraries"
@@ -221,14 +224,42 @@ def extension_torch_mismatch(v: View) -> Outcome:
     Fix: the wheel for exactly this torch, CUDA and ABI, or a rebuild.
     References: https://docs.pytorch.org/docs/stable/cpp_extension.html
     """
+    own = nums(v.torch_version)
+    other = [
+        e
+        for e in entries(v, "extensions")
+        if own and (want := nums(str(e.get("torch")))) and own[: len(want)] != want[: len(own)]
+    ]
     return judge(
         v,
         "extension-torch-mismatch",
         "a compiled extension was built for another torch",
-        fix=lambda: by_hand(
-            "reinstall the extension for this torch: its wheel with the same torch, CUDA and Python, "
-            "or build it here with pip install --no-build-isolation --no-cache-dir --force-reinstall"
+        facts=tuple(
+            # it fails when it is imported, and torch itself works
+            Proof(
+                text=f"{e.get('name')} {e.get('version')} was built for torch {e.get('torch')}, and "
+                f"torch {v.torch_version} is installed",
+                strength=FAIL_FROM - 5,
+            )
+            for e in other
         ),
+        looked=v.fact("extensions") is not None and v.torch_version is not None,
+        quiet="no compiled extension is of another torch",
+        fix=lambda: _other_extension(v, other),
+    )
+
+
+def _other_extension(v: View, other: list[Mapping[str, Any]]) -> Steps:
+    at = place(v)
+    named = [str(e["name"]) for e in other if re.fullmatch(r"[a-z][a-z0-9-]{1,40}", str(e.get("name")))]
+    if named and at.manager == "pip":
+        argv = (*install_argv(at), "--no-build-isolation", "--no-cache-dir", "--force-reinstall", "--no-deps", *named)
+        return (
+            Step(id="extension", title="build it for this torch (needs nvcc), or take its wheel for it", argv=argv),
+        )
+    return by_hand(
+        "reinstall the extension for this torch: its wheel with the same torch, CUDA and Python, "
+        "or build it here with pip install --no-build-isolation --no-cache-dir --force-reinstall"
     )
 
 

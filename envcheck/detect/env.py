@@ -64,6 +64,9 @@ NAMES = (
 # read by detection and needed to replay it, and of no interest in a report
 REPLAY_NAMES = (
     "PATH",
+    "HOME",
+    "USERPROFILE",
+    "APPDATA",
     "SystemRoot",
     "ProgramFiles",
     "ProgramW6432",

@@ -13,7 +13,7 @@ from typing import Any
 from ...host import Host
 from ...model import Machine
 from ..python import Found
-from . import devices, environment, kernel, loader, manager, memory
+from . import containers, devices, environment, indexes, kernel, loader, manager, memory
 
 Run = Callable[..., Any]
 
@@ -64,6 +64,7 @@ def late(host: Host, machine: Machine, found: Found | None, run: Run) -> dict[st
         facts.update(run("kernel", {}, kernel.gather, host, machine))
         facts.update(run("devices", {}, devices.on_the_bus, host, machine))
         facts.update(run("libraries", {}, loader.gather, host, machine, found))
+        facts.update(run("containers", {}, containers.gather, host, machine))
         hidden = facts.pop("hidden_acs", None)
         if hidden:
             facts["unseen"] = {**facts.get("unseen", {}), "PCIe ACS": hidden}
@@ -71,6 +72,7 @@ def late(host: Host, machine: Machine, found: Found | None, run: Run) -> dict[st
     if strangers:
         facts["unknown_uuids"] = strangers
     facts.update(run("tools", {}, environment.tools, host, machine, found))
+    facts.update(run("indexes", {}, indexes.gather, host, found))
     if found is not None:
         facts.update(run("manager", {}, manager.gather, host, found, machine.tools))
     return facts

@@ -51,6 +51,10 @@ SHADOWED = (
     "warnings",
 )
 _REQUIRES = re.compile(r"^Requires-Dist: (nvidia-[\w-]+|triton|pytorch-triton) ?\(?==([\d.]+)(.*)$", re.MULTILINE)
+# compiled against one torch, and says against which: in its version, or by an exact requirement
+_EXTENSIONS = ("flash-attn", "xformers", "vllm", "causal-conv1d", "mamba-ssm", "torch-scatter", "torch-sparse")
+_NEEDS_TORCH = re.compile(r"^Requires-Dist: torch ?\(?==(\d+\.\d+(?:\.\d+)?)\)?\s*$", re.MULTILINE)
+_BUILT_FOR = re.compile(r"\+.*?(?:pt|torch)(\d)\.?(\d{1,2})", re.IGNORECASE)
 _CODE_CC = re.compile(r"^PYTORCH_RELEASES_CODE_CC\b[^=\n]{0,200}=\s*(\{.*?^\})", re.MULTILINE | re.DOTALL)
 
 
@@ -64,6 +68,7 @@ def gather(host: Host, os: OS, found: Found) -> dict[str, Any]:
     owner = next((d for d, names in places if "torch" in names), None)
     if owner is not None:
         facts.update(_wheel(host, os, owner, places))
+    facts["extensions"] = _extensions(host, places)
     hidden = host.listdir(".", tuple(f"{name}.py" for name in SHADOWED))
     if hidden is not None:
         facts["shadowing_files"] = list(hidden)
@@ -89,6 +94,34 @@ def _copies(host: Host, found: Found, places: list[tuple[str, tuple[str, ...]]])
         if copies and not any(c.split(" ")[0].split("+")[0] == version for c in copies):
             copies.append(f"{version} (conda)")
     return copies
+
+
+def _extensions(host: Host, places: list[tuple[str, tuple[str, ...]]]) -> list[dict[str, str]]:
+    """``[{"name", "version", "torch"}]``: compiled packages, and the torch that each was built for."""
+    out = []
+    for directory, _ in places:
+        names = host.listdir(directory, tuple(f"{n.replace('-', '[-_]')}-[0-9]*.dist-info" for n in _EXTENSIONS)) or ()
+        for name in names:
+            for package, version in parse_dist_names([name]).items():
+                text = "" if _BUILT_FOR.search(version) else host.read_text(f"{directory}/{name}/METADATA") or ""
+                wanted = built_for(version, text)
+                if wanted:
+                    out.append({"name": package, "version": version, "torch": wanted})
+    return out
+
+
+def built_for(version: str, metadata: str) -> str | None:
+    """``2.5`` of flash-attn's ``2.7.4.post1+cu12torch2.5cxx11abiFALSE`` or torch-scatter's ``2.1.2+pt25cu124``.
+
+    Else what the metadata requires exactly (xFormers, vLLM)::
+
+    Requires-Dist: torch==2.5.1
+    """
+    match = _BUILT_FOR.search(version)
+    if match:
+        return f"{match[1]}.{match[2]}"
+    required = _NEEDS_TORCH.search(metadata.partition("\n\n")[0])
+    return required[1] if required else None
 
 
 def _wheel(host: Host, os: OS, directory: str, places: list[tuple[str, tuple[str, ...]]]) -> dict[str, Any]:
