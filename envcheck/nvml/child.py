@@ -95,7 +95,7 @@ def _ask(pynvml: Any, say: Callable[[dict[str, Any]], None]) -> None:
             continue
         device = _device(get, handle)
         say({"gpu": {"index": index, **device, "errors": errors}})
-        if "full" in sys.argv[2:]:
+        if "full" in sys.argv[1:]:
             import details  # type: ignore[import-not-found]  # beside this script
 
             # a hang in here costs the details and nothing that was said before
