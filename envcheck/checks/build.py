@@ -186,7 +186,8 @@ def cpu_only_torch(v: View) -> Outcome:
         )
     wants = bool(v.gpus) or v.driver_works or bool(v.gpu_names)
     # A report that shows a CPU build was written as CUDA was missed; a live machine without a GPU is content with it.
-    strength = CERTAIN if wants else STRONG if v.cuda_available is False else SUPPORTING if v.pasted else 0
+    missed = (STRONG if v.cuda_available is False else SUPPORTING) if v.pasted else 0
+    strength = CERTAIN if wants else missed
     facts = fact(f"torch {v.torch_version or ''} was built without CUDA".replace("  ", " "), strength, v.cpu_build)
     from_pypi = v.pypi_build == "cpu" and v.cpu_build is None and v.torch_cuda is None and v.cuda_available is False
     facts += fact(f"torch {v.torch_version} from PyPI has no CUDA on this system", STRONG, from_pypi)
