@@ -8,7 +8,7 @@ from .base import CERTAIN, DECISIVE, STRONG, SUPPORTING, WEAK, Outcome, Proof, s
 from .details import mapping
 from .fixes import Steps, by_hand, cpu_torch, cuda_torch, step
 from .judge import fact, judge
-from .known import build_archs, coverage, limit, needs_capability
+from .known import archs_doubt, build_archs, coverage, limit, needs_capability
 from .place import COMPANIONS, install_argv, place, without
 from .view import View, less, nums
 
@@ -155,7 +155,7 @@ def aarch64_cpu_wheel(v: View) -> Outcome:
         or (
             v.torch_cuda is None
             and v.cuda_available is False
-            and less(v.torch_version, limit("aarch64_cuda_on_pypi_from_torch"))
+            and less(v.torch_version, limit(v, "aarch64_cuda_on_pypi_from_torch"))
         )
     )
     facts = fact(f"torch {v.torch_version or ''} on aarch64 has no CUDA", CERTAIN + 2, cpu)
@@ -215,7 +215,7 @@ def _arch(v: View, code: str, verdicts: tuple[str, ...], summary: str) -> Outcom
     archs = build_archs(v)
     told = bool(v.told(code))
     lean = _lean(v) if not any(found.values()) else ""
-    sentence = f"compute capability {', '.join(hit)} and a build for {' '.join(archs)[:160]}"
+    sentence = f"compute capability {', '.join(hit)} and a build for {' '.join(archs)[:160]}{archs_doubt(v)}"
     strength = CERTAIN if told or v.cuda_available is not True else STRONG
     return judge(
         v,
@@ -246,7 +246,7 @@ def _lean(v: View) -> str:
     known = [k for k in (nums(c) for c in v.capabilities) if k]
     if not known:
         return ""
-    oldest_common, newest_common = nums(limit("common_arch_from")) or (), nums(limit("common_arch_until")) or ()
+    oldest_common, newest_common = nums(limit(v, "common_arch_from")) or (), nums(limit(v, "common_arch_until")) or ()
     if min(known) < oldest_common:
         return "too-old"
     return "too-new" if max(known) > newest_common else ""
@@ -280,14 +280,14 @@ def gpu_feature_unsupported(v: View) -> Outcome:
     Fix: another dtype or attention back end, or a newer GPU.
     References: https://docs.nvidia.com/cuda/cuda-c-programming-guide/index.html
     """
-    below = [c for c in v.capabilities if less(c, limit("bf16_capability"))]
+    below = [c for c in v.capabilities if less(c, limit(v, "bf16_capability"))]
     return judge(
         v,
         "gpu-feature-unsupported",
         "the program asks for a feature that this GPU generation does not have",
         facts=tuple(
             Proof(text=f"{name} {v.packages[name]} needs {need}, and the GPU has {below_need[0]}", strength=WEAK)
-            for name, need in needs_capability().items()
+            for name, need in needs_capability(v).items()
             if name in v.packages and (below_need := [c for c in v.capabilities if less(c, need)])
         ),
         looked=bool(v.capabilities) and not v.machine.symptoms,

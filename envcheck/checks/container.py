@@ -213,7 +213,7 @@ def shm_too_small(v: View) -> Outcome:
     References: https://docs.pytorch.org/docs/stable/multiprocessing.html
     """
     size = mapping(v, "shm").get("size_mib")
-    small = isinstance(size, int) and size < int(limit("shm_min_mib")) and v.flag("container")
+    small = isinstance(size, int) and size < int(limit(v, "shm_min_mib")) and v.flag("container")
     return judge(
         v,
         "shm-too-small",
@@ -324,7 +324,7 @@ def wsl_too_many_gpus(v: View) -> Outcome:
     """
     if not v.flag("wsl") and not v.told("wsl-too-many-gpus"):
         return skip("not WSL", not_applicable=True)
-    many = len(v.gpus) >= int(limit("wsl_gpu_limit"))
+    many = len(v.gpus) >= int(limit(v, "wsl_gpu_limit"))
     failed = v.cuda_available is False
     return judge(
         v,

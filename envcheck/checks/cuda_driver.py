@@ -8,7 +8,7 @@ from .base import CERTAIN, DECISIVE, STRONG, SUPPORTING, WEAK, Outcome
 from .details import denied_nodes, gpu_details, libraries, mapping, modules
 from .fixes import Steps, by_hand, cuda_torch, driver_steps, os_install, step
 from .judge import fact, judge
-from .known import driver_minimum, driver_serves, likely_cuda
+from .known import doubt, driver_minimum, driver_serves, likely_cuda
 from .view import View, nums
 
 AREA = "driver"
@@ -28,9 +28,8 @@ def driver_too_old(v: View) -> Outcome:
     minimum = driver_minimum(cuda, v.matrix, v.windows_driver) if cuda else None
     have = v.driver_version or f"for CUDA {v.driver_cuda}"
     too_old = serves is False and v.cuda_available is not True
-    sentence = (
-        f"driver {have} is too old for torch {v.torch_version or ''} (CUDA {cuda}): it needs {minimum or 'a newer one'}"
-    )
+    need = f"it needs {minimum or 'a newer one'}{doubt(v)}"
+    sentence = f"driver {have} is too old for torch {v.torch_version or ''} (CUDA {cuda}): {need}"
     return judge(
         v,
         "driver-too-old",

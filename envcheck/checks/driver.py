@@ -130,8 +130,8 @@ def nvidia_open_module_wrong(v: View) -> Outcome:
     """
     module = v.machine.driver.module
     gsp = "open_module_unsupported" in events(v)
-    old = [c for c in v.capabilities if (nums(c) or (99,)) < (nums(limit("open_module_from")) or ())]
-    new = [c for c in v.capabilities if (nums(c) or (0,)) >= (nums(limit("open_module_only_from")) or ())]
+    old = [c for c in v.capabilities if (nums(c) or (99,)) < (nums(limit(v, "open_module_from")) or ())]
+    new = [c for c in v.capabilities if (nums(c) or (0,)) >= (nums(limit(v, "open_module_only_from")) or ())]
     works = v.cuda_available or v.state("ok")
     facts = (
         *fact("the kernel logged that the open module does not support this GPU", CERTAIN + 2, gsp),

@@ -210,7 +210,7 @@ def windows_missing_runtime_dll(v: View) -> Outcome:
     """
     if not v.flag("windows") and not v.told("windows-missing-runtime-dll"):
         return skip("not Windows", not_applicable=True)
-    wants_omp = nums(v.torch_version) == nums(limit("torch_with_libomp140"))
+    wants_omp = nums(v.torch_version) == nums(limit(v, "torch_with_libomp140"))
     return judge(
         v,
         "windows-missing-runtime-dll",
@@ -251,7 +251,7 @@ def windows_long_paths(v: View) -> Outcome:
     if not v.flag("windows") or v.pasted:
         return skip("not Windows, or a report", not_applicable=not v.flag("windows"))
     length = told.get("site_packages")
-    room = int(limit("windows_path_limit")) - int(limit("torch_longest_path"))
+    room = int(limit(v, "windows_path_limit")) - int(limit(v, "torch_longest_path"))
     off = told.get("long_paths") is False
     long = isinstance(length, int) and length > room and v.torch_version is None
     return judge(
@@ -298,7 +298,7 @@ def windows_no_libuv(v: View) -> Outcome:
         and not v.pasted
         and len(v.gpus) > 1
         and v.torch_version is not None
-        and not less(v.torch_version, limit("libuv_default_from_torch"))
+        and not less(v.torch_version, limit(v, "libuv_default_from_torch"))
     )
     return judge(
         v,
@@ -320,7 +320,7 @@ def numpy2_old_torch(v: View) -> Outcome:
     References: https://numpy.org/doc/stable/numpy_2_0_migration_guide.html
     """
     numpy = v.package("numpy")
-    both = numpy is not None and (nums(numpy) or (0,))[0] >= 2 and less(v.torch_version, limit("numpy2_from_torch"))
+    both = numpy is not None and (nums(numpy) or (0,))[0] >= 2 and less(v.torch_version, limit(v, "numpy2_from_torch"))
     fine = numpy is not None and v.torch_version is not None and not both
     return judge(
         v,

@@ -286,16 +286,16 @@ def mkl_2024_1(v: View) -> Outcome:
     conda = v.machine.torch is not None and v.machine.torch.source == "conda"
     bad = (
         mkl is not None
-        and less_equal(limit("mkl_without_ijit"), mkl)
+        and less_equal(limit(v, "mkl_without_ijit"), mkl)
         and conda
-        and less_equal(v.torch_version, limit("mkl_ijit_until_torch"))
+        and less_equal(v.torch_version, limit(v, "mkl_ijit_until_torch"))
     )
     return judge(
         v,
         "mkl-2024-1",
         "MKL 2024.1 lacks a symbol (iJIT_NotifyEvent) that this torch imports",
         facts=fact(f"conda's mkl {mkl}", SUPPORTING, bad and v.cuda_available is not True),
-        fix=lambda: (packages(v, "mkl", "an older MKL", f"mkl<{limit('mkl_without_ijit')}"),),
+        fix=lambda: (packages(v, "mkl", "an older MKL", f"mkl<{limit(v, 'mkl_without_ijit')}"),),
     )
 
 

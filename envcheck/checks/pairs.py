@@ -11,7 +11,7 @@ from .base import CERTAIN, DECISIVE, FAIL_FROM, STRONG, SUPPORTING, WEAK, Outcom
 from .details import entries, mapping
 from .fixes import Steps, again, by_hand, cuda_torch, current_build, swap
 from .judge import fact, judge
-from .known import data
+from .known import old_torch
 from .place import install_argv, place, without
 from .view import View, nums
 
@@ -152,9 +152,10 @@ def _paired(v: View, name: str) -> tuple[str | None, str | None]:
         if conda and nums(conda) == nums(have):
             return have, conda
         return have, wheels
-    key = ".".join(map(str, version[:2]))
-    row = next((r for r in data()["torchvision_of_old_torch"] if r["torch"] == key), None)
-    return have, row.get(name) if row else None
+    row = old_torch(v)
+    if row is None:
+        return have, None
+    return have, row.torchvision if name == "torchvision" else row.torchaudio
 
 
 def _pair(v: View, name: str, code: str) -> Outcome:

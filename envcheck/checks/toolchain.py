@@ -97,7 +97,7 @@ def host_compiler_too_new(v: View) -> Outcome:
     """
     hit = v.text.find(r"gcc versions later than (\d{1,2}) are not supported")
     toolkit = next((t.version for t in v.machine.toolkits if t.version), None)
-    gcc, most = mapping(v, "compilers").get("gcc"), newest_gcc(toolkit)
+    gcc, most = mapping(v, "compilers").get("gcc"), newest_gcc(v, toolkit)
     newer = not v.pasted and bool(gcc and most) and (nums(gcc) or (0,))[0] > (nums(most) or (99,))[0]
     wanted = hit[1] if hit else (most or "").split(".")[0] or None
     return judge(
