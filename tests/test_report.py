@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import subprocess
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -227,3 +228,25 @@ def test_a_damaged_share_says_so(tmp_path: Path) -> None:
     assert shared_machine(str(file)) is None
     with pytest.raises(InputError, match="cannot read"):
         shared_machine(str(tmp_path / "absent"))
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120])
+def test_a_long_command_is_broken_so_that_the_shell_joins_it(width: int) -> None:
+    argv = ("uv", "pip", "install", "--python", "/home/user/a b/.venv/bin/python", "torch==2.6.0+cu124", "numpy<2")
+    argv += ("--index-url", "https://download.pytorch.org/whl/cu124")
+    step = Step(id="x", title="x", argv=argv)
+    finding = Finding(code="x", status="fail", severity="error", summary="s", why="", evidence=(), fix=(step,), docs="")
+    for platform, mark in (("linux", " \\"), ("windows", " `")):
+        machine = Machine(os=OS(platform=platform))
+        report = Report(verdict="broken", machine=machine, findings=(finding,), results=())
+        lines = as_text(report, width=width).split("  fix:\n")[1].splitlines()[1:]
+        longest = max(len(word) for word in argv) + 10
+        assert all(len(line) <= max(width, longest) for line in lines)
+        assert all(line.endswith(mark) for line in lines[:-1])
+        joined = " ".join(line.removesuffix(mark).strip() for line in lines)
+        assert joined == command(step, machine)
+        if platform == "linux":
+            told = subprocess.run(
+                ["sh", "-c", "\n".join(["printf '%s\\n' \\", *lines])], capture_output=True, text=True
+            )
+            assert tuple(told.stdout.splitlines()) == argv

@@ -37,11 +37,16 @@ def command(step: Step, machine: Machine | None = None) -> str:
     ``sudo`` stands before what needs root, unless root is who runs this: in a container it mostly is, and an image has
     no sudo.
     """
+    return " ".join(words(step, machine))
+
+
+def words(step: Step, machine: Machine | None = None) -> list[str]:
+    """The words of ``command``, each quoted; a line may be broken between them."""
     argv = [clean(a) for a in step.argv]
     if machine is not None and machine.os.platform == "windows":
-        words = [a if PLAIN_WORD.match(a) else "'" + a.replace("'", "''") + "'" for a in argv]
-        return ("& " if words[0].startswith("'") else "") + " ".join(words)  # a quoted word alone is only printed
-    return shlex.join([*(["sudo"] if step.root and not _is_root(machine) else []), *argv])
+        quoted = [a if PLAIN_WORD.match(a) else "'" + a.replace("'", "''") + "'" for a in argv]
+        return [*(["&"] if quoted[0].startswith("'") else []), *quoted]  # a quoted word alone is only printed
+    return [shlex.quote(a) for a in [*(["sudo"] if step.root and not _is_root(machine) else []), *argv]]
 
 
 def _is_root(machine: Machine | None) -> bool:

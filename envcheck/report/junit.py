@@ -62,5 +62,5 @@ def _details(code: str, report: Report) -> str:
     for finding in report.findings:
         if finding.code == code:
             steps = [command(s, report.machine) if s.argv else clean(s.title) for s in finding.fix]
-            return "\n".join([f"why: {clean(finding.why)}", *map(clean, finding.evidence), "fix:", *steps])
+            return "\n".join([f"why: {clean(finding.why).strip()}", *map(clean, finding.evidence), "fix:", *steps])
     return ""

@@ -51,7 +51,7 @@ def _finding(finding: Finding, report: Report) -> list[str]:
         "",
         inline(finding.summary),
         "",
-        f"why: {inline_long(finding.why)}",
+        f"why: {inline_long(finding.why.strip())}",
         "",
     ]
     if finding.evidence:
