@@ -172,6 +172,7 @@ def library(*names: str, directory: str = LIBRARIES) -> Fault:
 FAULTS: dict[str, tuple[str, Fault]] = {
     "no-nvidia-driver": (WORKSTATION, no_driver),
     "nouveau-loaded": (WORKSTATION, both(no_driver, put(links={f"{BUS}/driver": "../bus/pci/drivers/nouveau"}))),
+    "gpu-bound-to-vfio": (WORKSTATION, both(no_driver, put(links={f"{BUS}/driver": "../bus/pci/drivers/vfio-pci"}))),
     "secure-boot-blocks-module": (
         WORKSTATION,
         both(

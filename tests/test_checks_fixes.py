@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import functools
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -285,3 +286,72 @@ def test_a_path_that_is_none_is_not_used() -> None:
     words = " ".join(w for f in report.findings for s in f.fix for w in s.argv)
     assert "cpu-only-torch" in [f.code for f in report.findings]
     assert "PWNED" not in words and "reboot" not in words
+
+
+def test_the_container_toolkit_with_its_repository() -> None:
+    told = lines(WORKSTATION, "container-toolkit-missing", put(which={"docker": "/usr/bin/docker"}))
+    assert "nvidia.github.io/libnvidia-container/stable/deb" in told[0]
+    assert told[1] == "sudo apt-get install -y nvidia-container-toolkit"
+    assert told[2:] == ["sudo nvidia-ctk runtime configure --runtime=docker", "sudo systemctl restart docker"]
+    told = lines(WORKSTATION, "container-toolkit-missing", put(which={"podman": "/usr/bin/podman"}))
+    assert told[-1] == "sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
+
+
+@pytest.mark.parametrize(
+    ("group", "line"),
+    [
+        ("gpuusers", "sudo sh -c 'usermod -aG gpuusers \"${SUDO_USER:-$USER}\"'"),
+        ("root", "NVreg_DeviceFileMode=0666"),
+    ],
+)
+def test_the_group_that_owns_the_nodes(group: str, line: str) -> None:
+    def denied(raw: Raw) -> None:
+        (look,) = [c for c in raw["commands"] if c["argv"] == ["envcheck.look"]]
+        look["stdout"] = look["stdout"].replace("access yes /dev/nvidia0", "access no /dev/nvidia0")
+        node = f"crw-rw---- 1 root {group} 195, 0 Oct  6 17:59 /dev/nvidia0"
+        kept = [x for x in look["stdout"].splitlines() if not x.endswith("/dev/nvidia0") or "access" in x]
+        look["stdout"] = "\n".join([node, *kept]) + "\n"
+
+    assert line in lines(WORKSTATION, "device-permissions", denied)[0]
+
+
+def shell_lines() -> list[tuple[str, Step]]:
+    """Every ``sh -c`` that doctor proposes for any fault that the tests know."""
+    from live_faults import FAULTS
+
+    out = []
+    for code, (name, fault) in FAULTS.items():
+        raw = copy.deepcopy(raw_of(name))
+        fault(raw)
+        for found in run_checks(identify(snapshot.replay(raw), MATRIX), MATRIX).findings:
+            out += [(code, s) for s in found.fix if s.argv[:2] == ("sh", "-c")]
+    return out
+
+
+def test_every_shell_line_parses_and_shellcheck_has_nothing_against_it(tmp_path: Path) -> None:
+    told = {step.argv[2]: code for code, step in shell_lines()}
+    assert len(told) > 5
+    shellcheck = Path(__file__).resolve().parent.parent / ".venv" / "bin" / "shellcheck"
+    for number, line in enumerate(told):
+        file = tmp_path / f"{number}.sh"
+        file.write_text(f"#!/bin/sh\n{line}\n", encoding="utf-8")
+        assert subprocess.run(["sh", "-n", file], check=False, timeout=30).returncode == 0, line
+    if shellcheck.exists():
+        files = sorted(tmp_path.glob("*.sh"))
+        found = subprocess.run([shellcheck, *files], capture_output=True, text=True, check=False, timeout=60)
+        assert found.returncode == 0, found.stdout
+
+
+def test_no_step_has_an_empty_word_or_text_that_is_no_command() -> None:
+    from live_faults import FAULTS
+
+    for code, (name, fault) in FAULTS.items():
+        raw = copy.deepcopy(raw_of(name))
+        fault(raw)
+        report = run_checks(identify(snapshot.replay(raw), MATRIX), MATRIX)
+        for found in report.findings:
+            assert found.fix or found.status == "warn" or found.code in ("gpu", "torch"), (code, found.code)
+            for step in found.fix:
+                assert step.title and all(step.argv), (code, step)
+                assert not (step.argv and step.argv[0].startswith("ec_")), (code, step)
+                assert "\n" not in command(step, report.machine)

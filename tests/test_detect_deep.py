@@ -182,3 +182,27 @@ def test_a_library_that_is_really_loaded_from_elsewhere(tmp_path: Path, monkeypa
     (conflict,) = [c for c in deeper.facts["library_conflicts"] if c.get("loaded")]
     assert (conflict["path"], conflict["wheel"], conflict["older"]) == (str(other), "12.4.127", True)
     assert "cuda-runtime-lib-conflict" in [f.code for f in run_checks(deeper, load(None)).findings]
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("import os; os.kill(os.getpid(), 6)", "ended with signal 6 during import torch"),
+        ("import sys; sys.exit(3)", "import torch failed: SystemExit: 3"),
+        ("raise RuntimeError('a word that no table knows')", "import torch failed: RuntimeError: a word that no table"),
+    ],
+)
+def test_what_ends_the_look_is_a_finding(source: str, says: str, deep: Use) -> None:
+    report = run_checks(deep(source), load(None))
+    assert report.verdict == "broken"
+    (finding,) = [f for f in report.findings if f.status == "fail"]
+    assert finding.code == "torch" and says in finding.summary
+
+
+def test_a_context_that_hangs_is_a_finding() -> None:
+    stage = '{"stage": "a CUDA context"}\n'
+    machine = told(MACHINE, CommandResult(argv=("x",), rc=None, stdout=stage, timed_out=True), 60.0)
+    report = run_checks(machine, load(None))
+    (finding,) = [f for f in report.findings if f.status == "fail"]
+    assert "a CUDA context did not end in 60 s in the target interpreter" in finding.summary
+    assert any("dmesg" in word for step in finding.fix for word in step.argv)

@@ -119,3 +119,19 @@ def test_torch_2_4_0_wants_another_dll() -> None:
     assert "windows-missing-runtime-dll" in [f.code for f in report_of(raw).findings]
     raw["exists"][r"C:\Windows\System32\libomp140.x86_64.dll"] = True
     assert "windows-missing-runtime-dll" not in [f.code for f in report_of(raw).findings]
+
+
+def test_a_card_of_a_virtual_machine_is_the_one_finding() -> None:
+    name, fault = FAULTS["gpu-bound-to-vfio"]
+    raw = raw_copy(json.loads(raw_of(name)))
+    fault(raw)
+    assert [f.code for f in report_of(raw).findings if f.status == "fail"] == ["gpu-bound-to-vfio"]
+
+
+def test_a_full_shm_on_any_machine() -> None:
+    raw = raw_copy(json.loads(raw_of(WORKSTATION)))
+    (look,) = [c for c in raw["commands"] if c["argv"] == ["envcheck.look"]]
+    look["stdout"] += "tmpfs 33554432 33550000 4432 100% /dev/shm\n"
+    (finding,) = report_of(raw).findings
+    assert (finding.code, finding.status) == ("shm-too-small", "warn")
+    assert finding.evidence == ("/dev/shm is full: 4 of 32768 MiB are free",)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from .base import CERTAIN, DECISIVE, FAIL_FROM, STRONG, SUPPORTING, WEAK, Outcome, Proof, skip
 from .details import container_commands, entries, libraries, mapping, os_packages
-from .fixes import by_hand, os_install, step
+from .fixes import by_hand, container_toolkit, step
 from .judge import fact, judge
 from .known import driver_serves, limit
 from .view import View
@@ -25,8 +25,6 @@ def container_toolkit_missing(v: View) -> Outcome:
     told = mapping(v, "container_host")
     engines = told.get("engines") or ()
     runtime = told["runtime"] if isinstance(told.get("runtime"), Mapping) else {}
-    name = ("nvidia-container-toolkit",)
-    families = dict.fromkeys(("debian", "rhel", "suse", "arch"), name)
     return judge(
         v,
         "container-toolkit-missing",
@@ -46,13 +44,7 @@ def container_toolkit_missing(v: View) -> Outcome:
         ),
         looked=bool(engines and told.get("toolkit")),
         quiet="the NVIDIA container toolkit is here",
-        fix=lambda: (
-            *os_install(v, "toolkit", "on the host: install the toolkit (nvidia-container-toolkit)", families),
-            step(
-                "configure", "register the runtime", "nvidia-ctk", "runtime", "configure", "--runtime=docker", root=True
-            ),
-            step("restart", "restart docker", "systemctl", "restart", "docker", root=True),
-        ),
+        fix=lambda: container_toolkit(v, tuple(map(str, engines))),
     )
 
 
@@ -213,15 +205,25 @@ def shm_too_small(v: View) -> Outcome:
     References: https://docs.pytorch.org/docs/stable/multiprocessing.html
     """
     size = mapping(v, "shm").get("size_mib")
+    room = mapping(v, "disk").get("/dev/shm")
+    free = room.get("free_mib") if isinstance(room, Mapping) else None
+    full = isinstance(free, int) and isinstance(size, int) and free < int(limit(v, "shm_free_mib"))
     small = isinstance(size, int) and size < int(limit(v, "shm_min_mib")) and v.flag("container")
     return judge(
         v,
         "shm-too-small",
         "/dev/shm is too small for the DataLoader's workers or NCCL",
-        facts=fact(f"/dev/shm has {size} MiB", WEAK + 5, small),
+        facts=(
+            *fact(f"/dev/shm has {size} MiB", WEAK + 5, small),
+            *fact(f"/dev/shm is full: {free} of {size} MiB are free", WEAK + 5, full and not small),
+        ),
         looked=isinstance(size, int),
         quiet=f"/dev/shm has {size} MiB",
-        fix=lambda: by_hand("start the container with --shm-size=8g (or --ipc=host)"),
+        fix=lambda: (
+            by_hand("remove what ended programs left there (ls -l /dev/shm: torch_* and sem.* without a process)")
+            if full and not small
+            else by_hand("start the container with --shm-size=8g (or --ipc=host)")
+        ),
     )
 
 

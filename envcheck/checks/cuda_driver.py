@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from .base import CERTAIN, DECISIVE, STRONG, SUPPORTING, WEAK, Outcome
-from .details import denied_nodes, gpu_details, libraries, mapping, modules
+from .details import denied_nodes, entries, gpu_details, libraries, mapping, modules
 from .fixes import Steps, by_hand, cuda_torch, driver_steps, os_install, step
 from .judge import fact, judge
 from .known import doubt, driver_minimum, driver_serves, likely_cuda
@@ -124,7 +124,7 @@ def compat_libcuda_mismatch_803(v: View) -> Outcome:
                 "find what brings it",
                 "sh",
                 "-c",
-                "ldconfig -p | grep libcuda; grep -rs compat /etc/ld.so.conf.d; echo $LD_LIBRARY_PATH",
+                'ldconfig -p | grep libcuda; grep -rs compat /etc/ld.so.conf.d; echo "$LD_LIBRARY_PATH"',
             ),
             *by_hand("remove the compat directory from LD_LIBRARY_PATH and /etc/ld.so.conf.d, then run ldconfig"),
         ),
@@ -222,15 +222,28 @@ def device_permissions(v: View) -> Outcome:
         facts=facts,
         looked=v.state("ok"),
         quiet="the device nodes can be opened",
-        fix=lambda: (
-            step(
-                "group",
-                "add yourself to the group that owns the nodes, then log in again",
-                "sh",
-                "-c",
-                'usermod -aG video,render "$SUDO_USER"',
-                root=True,
-            ),
+        fix=lambda: _into_group(v, denied),
+    )
+
+
+def _into_group(v: View, denied: list[str]) -> Steps:
+    """The group that owns the nodes, where they have one of their own; nodes of root's alone need another mode."""
+    if v.machine.os.container:
+        return by_hand("start the container as a user that may open /dev/nvidia*, or with --group-add of their group")
+    owners = {str(n.get("group")) for n in entries(v, "device_nodes") if n.get("path") in denied}
+    named = sorted(g for g in owners if re.fullmatch(r"[a-z_][a-z0-9_-]{0,30}", g) and g not in ("root", "none"))
+    if owners and not named:
+        line = "echo 'options nvidia NVreg_DeviceFileMode=0666' > /etc/modprobe.d/nvidia-nodes.conf"
+        title = "let every user open the nodes, then reboot"
+        return (step("mode", title, "sh", "-c", line, root=True, reboot=True),)
+    return (
+        step(
+            "group",
+            "add yourself to the group that owns the nodes, then log in again",
+            "sh",
+            "-c",
+            f'usermod -aG {",".join(named) or "video,render"} "${{SUDO_USER:-$USER}}"',
+            root=True,
         ),
     )
 

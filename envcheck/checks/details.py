@@ -41,6 +41,7 @@
 ``release_archs``         ``{"13.0": {"x86_64": [75, 80]}}`` of a torch that says what its release carries
 ``compilers``             ``{"gcc": "11.4.0"}``; ``cuda_home``: ``{"path", "nvcc": true}``
 ``environment``           ``{"manager": "uv", "installer": "uv", "prefix": "...", "project": null}``: who changes torch
+``disk``                  ``{"/dev/shm": {"total_mib", "free_mib"}}``, and of /tmp
 ``root``                  whether root runs this
 ``unknown_uuids``         the first entry of CUDA_VISIBLE_DEVICES, where it is the UUID of no GPU here
 ``unseen``                ``{"kernel log": "only root may read it here: ..."}``: what root would add

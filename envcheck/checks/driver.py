@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .base import CERTAIN, STRONG, SUPPORTING, WEAK, Outcome
+from .base import CERTAIN, STRONG, SUPPORTING, WEAK, Outcome, skip
 from .details import entries, events, mapping, os_packages, refused_for_its_key, secure_boot
 from .fixes import Steps, by_hand, cpu_torch, driver_steps, os_install, step
 from .judge import fact, judge
@@ -71,6 +71,29 @@ def _blacklist(v: View) -> Steps:
     return (
         step("blacklist", "keep nouveau from loading", "sh", "-c", line, root=True),
         *((step("initramfs", title, *image, root=True, reboot=True),) if image else by_hand(title, reboot=True)),
+    )
+
+
+def gpu_bound_to_vfio(v: View) -> Outcome:
+    """Every NVIDIA GPU is bound to vfio-pci, that is set aside for a virtual machine.
+
+    Why: passthrough takes the card away from this system before its own driver can have it; in the guest it is there.
+    Fix: run in the virtual machine, or give the card back: no vfio-pci.ids on the kernel's command line or in
+    /etc/modprobe.d, then reboot.
+    References: https://docs.kernel.org/driver-api/vfio.html
+    """
+    bound = [g for g in v.gpus if g.driver_bound == "vfio-pci"]
+    return judge(
+        v,
+        "gpu-bound-to-vfio",
+        "every NVIDIA GPU here is given to a virtual machine (vfio-pci)",
+        facts=fact(f"{len(bound)} GPU(s) bound to vfio-pci", CERTAIN, bound and len(bound) == len(v.gpus)),
+        looked=any(g.driver_bound for g in v.gpus),
+        quiet="no GPU is given away" if not bound else "the other GPUs are this system's own",
+        fix=lambda: (
+            step("vfio", "see what sets it aside", "grep", "-rs", "vfio-pci", "/proc/cmdline", "/etc/modprobe.d"),
+            *by_hand("run in the virtual machine; or take those entries out, rebuild the initramfs and reboot"),
+        ),
     )
 
 
@@ -273,6 +296,8 @@ def no_nvidia_driver(v: View) -> Outcome:
     References: https://docs.nvidia.com/datacenter/tesla/driver-installation-guide/index.html
     """
     missing = v.state("missing") and not v.machine.os.container and not v.flag("macos")
+    if missing and v.gpus and all(g.driver_bound == "vfio-pci" for g in v.gpus):
+        return skip("the GPUs are a virtual machine's: see gpu-bound-to-vfio")
     nothing = _no_gpu_anywhere(v)
     login = v.batch_system if nothing else None
     facts = (
@@ -321,6 +346,7 @@ def no_nvidia_driver(v: View) -> Outcome:
 
 CHECKS = (
     nouveau_loaded,
+    gpu_bound_to_vfio,
     secure_boot_blocks_module,
     nvidia_open_module_wrong,
     kernel_module_not_built,

@@ -119,6 +119,44 @@ PACKAGE_TOOLS = {
 }
 
 
+TOOLKIT = "https://nvidia.github.io/libnvidia-container"
+KEYRING = "/usr/share/keyrings/nvidia-container-toolkit-keyring.gpg"
+# NVIDIA's own lines for its repository, by family of systems (container toolkit, install guide)
+TOOLKIT_REPOSITORY = {
+    "debian": (
+        f"curl -fsSL {TOOLKIT}/gpgkey | gpg --dearmor --yes -o {KEYRING} && "
+        f"curl -fsSL {TOOLKIT}/stable/deb/nvidia-container-toolkit.list | "
+        f'sed "s#deb https://#deb [signed-by={KEYRING}] https://#g" '
+        "> /etc/apt/sources.list.d/nvidia-container-toolkit.list && apt-get update"
+    ),
+    **dict.fromkeys(
+        ("rhel", "fedora", "amazon"),
+        f"curl -fsSL {TOOLKIT}/stable/rpm/nvidia-container-toolkit.repo "
+        "> /etc/yum.repos.d/nvidia-container-toolkit.repo",
+    ),
+    "suse": f"zypper --non-interactive addrepo {TOOLKIT}/stable/rpm/nvidia-container-toolkit.repo",
+}
+
+
+def container_toolkit(v: View, engines: tuple[str, ...]) -> Steps:
+    """NVIDIA's repository, the toolkit, and the engine told of it: docker by its runtime, podman by CDI."""
+    family = v.machine.os.family or ("debian" if v.pasted else "")
+    names = dict.fromkeys(("debian", "rhel", "suse", "arch"), ("nvidia-container-toolkit",))
+    title = "on the host: install the toolkit (nvidia-container-toolkit)"
+    line = TOOLKIT_REPOSITORY.get(family)
+    added = (step("repository", "on the host: add its repository", "sh", "-c", line, root=True),) if line else ()
+    installed = (*added, *os_install(v, "toolkit", title, names))
+    if engines == ("podman",):
+        generate = ("nvidia-ctk", "cdi", "generate", "--output=/etc/cdi/nvidia.yaml")
+        return (*installed, step("cdi", "describe the devices for podman", *generate, root=True))
+    register = ("nvidia-ctk", "runtime", "configure", "--runtime=docker")
+    return (
+        *installed,
+        step("configure", "register the runtime", *register, root=True),
+        step("restart", "restart docker", "systemctl", "restart", "docker", root=True),
+    )
+
+
 def driver_steps(v: View) -> Steps:
     """Install or change the driver: the system stage of the script that ``plan`` writes for this machine.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .base import FAIL, FAIL_FROM, Outcome, ok, skip, unknown
+from .details import mapping
 from .fixes import Steps, by_hand, driver_steps, step
 from .known import build_archs, coverage, driver_serves
 from .place import place
@@ -86,6 +87,15 @@ def torch(v: View) -> Outcome:
     version = v.torch_version
     if version is None:
         return skip("torch is not installed" if not v.machine.symptoms else "the report names no torch")
+    failed = _deep_failure(v)
+    if failed:
+        return Outcome(
+            status=FAIL,
+            summary=f"torch {version}: {failed}",
+            evidence=(failed,),
+            strength=FAIL_FROM,
+            fix=_look_at_the_kernel() if "did not end" in failed or "signal" in failed else (),
+        )
     if v.cuda_available is True:
         return ok(f"torch {version}, CUDA {v.torch_cuda or '?'}: CUDA is available")
     if v.cpu_build:
@@ -118,6 +128,18 @@ def torch(v: View) -> Outcome:
         return skip("see the checks of the build")
     missing = "the driver" if serves is None else "the architectures of the build or of the GPU"
     return unknown(f"torch {version}: {missing} cannot be told", required=not build_archs(v) and _speaks(v))
+
+
+def _deep_failure(v: View) -> str | None:
+    """What ended the look of ``--deep``: a hang, a crash, or the last line of torch's own traceback."""
+    problem = v.machine.problems.get("deep")
+    if problem:
+        return problem
+    error = mapping(v, "deep").get("error")
+    if not isinstance(error, dict):
+        return None
+    lines = [line for line in str(error.get("text", "")).splitlines() if line.strip() and not line.startswith(" ")]
+    return f"{str(error.get('stage', 'import torch'))[:60]} failed: {lines[-1][:300] if lines else 'it said nothing'}"
 
 
 def _speaks(v: View) -> bool:

@@ -45,7 +45,10 @@ def words(step: Step, machine: Machine | None = None) -> list[str]:
     argv = [clean(a) for a in step.argv]
     if machine is not None and machine.os.platform == "windows":
         quoted = [a if PLAIN_WORD.match(a) else "'" + a.replace("'", "''") + "'" for a in argv]
-        return [*(["&"] if quoted[0].startswith("'") else []), *quoted]  # a quoted word alone is only printed
+        return [
+            *(["&"] if quoted and quoted[0].startswith("'") else []),
+            *quoted,
+        ]  # a quoted word alone is only printed
     return [shlex.quote(a) for a in [*(["sudo"] if step.root and not _is_root(machine) else []), *argv]]
 
 

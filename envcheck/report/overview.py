@@ -23,12 +23,18 @@ def overview(machine: Machine) -> list[tuple[str, str]]:
 
 
 def details(machine: Machine) -> list[tuple[str, str]]:
-    """CUDA's libraries and where they come from, then each GPU: memory in use, link, temperature, modes."""
+    """CUDA's libraries and where they come from, each GPU (memory in use, link, modes), variables, free space."""
     told = machine.facts.get("gpu")
     rows = [("loads", clean(text, 240)) for text in _libraries(machine)]
     for index, gpu in told.items() if isinstance(told, Mapping) else ():
         if isinstance(gpu, Mapping):
             rows.append((f"gpu {clean(str(index), 4)}", clean(", ".join(_state(gpu)), 240)))
+    variables = [f"{name}={value}" for name, value in machine.env.items() if name not in ("PATH", "HOME")]
+    rows += [("env", clean(text, 240)) for text in variables]
+    disk = machine.facts.get("disk")
+    for path, size in disk.items() if isinstance(disk, Mapping) else ():
+        if isinstance(size, Mapping):
+            rows.append(("space", clean(f"{path}: {size.get('free_mib')} of {size.get('total_mib')} MiB free", 240)))
     return [(name, value) for name, value in rows if value]
 
 

@@ -33,12 +33,13 @@ if [ -c /dev/nvidiactl ] && [ -r /dev/nvidiactl ] && [ -w /dev/nvidiactl ]; then
 fi
 echo "uid $(id -u)"
 echo done
+df -Pk /dev/shm /tmp 2>/dev/null
 """
 _NODE = re.compile(r"c([rwxsStT-]{9})[+.@]? +\d+ +(\S+) +(\S+) +(\d+, *\d+) .*?(/dev/\S+)$")
 
 
 def look(host: Host) -> dict[str, Any]:
-    """``device_nodes`` (with what this user may do), ``root``, ``cpu_flags``, ``shm_mount``; empty without a shell."""
+    """``device_nodes``, ``root``, ``cpu_flags``, ``shm_mount`` and ``disk``; {} without a shell."""
     result = host.run(["/bin/sh", "-c", SCRIPT], TIMEOUT, label=LABEL)
     return parse_look(result.stdout) if "done" in result.stdout.split() else {}
 
@@ -52,6 +53,9 @@ def parse_look(text: str) -> dict[str, Any]:
     access no /dev/nvidia0
     open yes /dev/nvidiactl
     uid 1000
+    done
+    Filesystem     1024-blocks  Used Available Capacity Mounted on
+    shm                  65536     0     65536       0% /dev/shm
     """
     nodes: dict[str, dict[str, Any]] = {}
     facts: dict[str, Any] = {}
@@ -63,6 +67,9 @@ def parse_look(text: str) -> dict[str, Any]:
             nodes[path] = {"path": path, "mode": "c" + mode, "owner": owner, "group": group, "device": device}
         elif words[1:2] == ["/dev/shm"]:
             facts["shm_mount"] = line
+        elif len(words) == 6 and words[4].endswith("%") and words[1].isdigit() and words[3].isdigit():
+            size = {"total_mib": int(words[1]) >> 10, "free_mib": int(words[3]) >> 10}
+            facts.setdefault("disk", {})[words[5]] = size
         elif line.startswith("flags"):
             facts["cpu_flags"] = line.partition(":")[2].split()
         elif len(words) == 3 and words[0] in ("access", "open"):
