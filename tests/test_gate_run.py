@@ -11,14 +11,12 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from gating import machine, verification
 
-from envcheck.gate import run
 from envcheck.gate.inventory import FIELDS, parse
-from envcheck.gate.run import MARK, Job, look, marked, read_lines
+from envcheck.gate.run import Job, look, read_lines
 from envcheck.model import to_plain
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,7 +89,7 @@ def tag(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def processes_with(tag: str) -> list[int]:
-    """Processes that carry the tag and the mark of a run: the worker and all that it started."""
+    """Processes that carry the tag: a gate that a test started, the worker, and all that it started."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
@@ -99,7 +97,7 @@ def processes_with(tag: str) -> list[int]:
                 environ = (entry / "environ").read_bytes()
             except OSError:
                 continue
-            if f"{TAG}={tag}".encode() in environ and f"{MARK}=".encode() in environ:
+            if f"{TAG}={tag}".encode() in environ:
                 found.append(int(entry.name))
     return found
 
@@ -132,7 +130,7 @@ def test_a_cancelled_job_leaves_nothing(tmp_path: Path, tag: str) -> None:
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(ROOT)], cwd=tmp_path)
     waited = time.monotonic() + 20
-    while not processes_with(tag) and time.monotonic() < waited:
+    while len(processes_with(tag)) < 2 and time.monotonic() < waited:  # the gate and its worker
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     assert process.wait(10) == 128 + signal.SIGTERM
@@ -148,7 +146,7 @@ def test_a_gate_that_is_killed_outright_leaves_no_worker(
     env = {**os.environ, "ENVCHECK_NVML_TIMEOUT": "60"}
     process = subprocess.Popen([*argv, str(ROOT), "gate"], cwd=tmp_path, env=env, stdout=subprocess.DEVNULL)
     waited = time.monotonic() + 20
-    while len(processes_with(tag)) < 2 and time.monotonic() < waited:  # the worker, and the child that asks NVML
+    while len(processes_with(tag)) < 3 and time.monotonic() < waited:  # gate, worker, and the child that asks NVML
         time.sleep(0.05)
     process.kill()
     process.wait(10)
@@ -252,9 +250,3 @@ def test_inventory_rows() -> None:
     (found,) = parse(f"{row}\nNVIDIA-SMI has failed\n")
     assert found["vbios_version"] == "96.00.89.00.01" and "pcie.link.gen.max" not in found
     assert len(FIELDS) == 10
-
-
-def test_marks_are_of_one_run(monkeypatch: Any) -> None:
-    assert marked("nobody-carries-this") == []
-    monkeypatch.setattr(run.sys, "platform", "win32")
-    run.sweep("nobody-carries-this")

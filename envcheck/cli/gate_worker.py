@@ -12,8 +12,9 @@ from typing import Any
 
 from ..errors import EnvcheckError
 from ..gate import inventory
-from ..gate.run import JOB, LINES, MARK, sweep
+from ..gate.run import JOB, LINES
 from ..host import LiveHost
+from ..host.descendants import adopt_orphans, end_descendants
 from ..matrix import load
 from ..model import Machine, to_plain
 from ..verify import Options, Verification, verify
@@ -29,6 +30,7 @@ def main(directory: str) -> None:
     began = time.monotonic()
     job: dict[str, Any] = json.loads(Path(directory, JOB).read_text(encoding="utf-8"))
     os.chdir(directory)  # private and empty: no interpreter that is asked here can import what a job's folder holds
+    adopt_orphans(True)
     threading.Thread(target=_guard, args=(int(job["parent"]),), daemon=True).start()
     with Path(directory, LINES).open("a", encoding="utf-8", buffering=1) as file:
 
@@ -70,5 +72,5 @@ def _guard(parent: int) -> None:
     """A gate that was killed outright (Slurm after 60 s) cannot end its worker: the worker sees it and ends itself."""
     while os.getppid() == parent or sys.platform == "win32":
         time.sleep(0.5)
-    sweep(os.environ.get(MARK, "-"))
+    end_descendants(())
     os._exit(1)

@@ -14,7 +14,7 @@ from ..report.clean import ascii_only, clean
 from ..report.data import cleaned
 from ..report.markdown import inline_long
 from ..report.redact import redacted
-from .combine import GATE, POLICY, combine, headline
+from .combine import GATE, POLICY, WHOLE_RUN, combine, headline
 from .github import as_annotations, inert
 from .gitlab import as_gitlab
 from .lines import as_nagios, as_npd
@@ -105,6 +105,8 @@ def _without_own_rows(report: Report) -> Report:
 
 def _text(gated: Gated, report: Report, *, unicode: bool = True, **options: Any) -> str:
     lines = [f"envcheck gate: {clean(headline(gated))}", ""]
+    if gated.stopped is not None:
+        lines.append(f"  ?? {WHOLE_RUN:<22} {gated.stopped.status:<8} {clean(gated.stopped.text, 600)}")
     for r in gated.requirements:
         sign = SIGNS.get(r.status, "??") if r.met or r.status != "pass" else "??"
         lines.append(f"  {sign} {r.code:<22} {r.status:<8} {clean(r.summary, 300)}")
@@ -118,6 +120,8 @@ def _text(gated: Gated, report: Report, *, unicode: bool = True, **options: Any)
 def _markdown(gated: Gated, report: Report) -> str:
     body = as_markdown(_without_own_rows(report)).partition("\n")[2]
     rows = [f"| {r.code} | {r.status} | {_cell(r.summary)} |" for r in gated.requirements]
+    if gated.stopped is not None:
+        rows.insert(0, f"| {WHOLE_RUN} | {gated.stopped.status} | {_cell(gated.stopped.text)} |")
     table = ["| required | status | |", "|---|---|---|", *rows, ""] if rows else []
     changes = [f"| {_cell(d.what)} | {_cell(d.before)} | {_cell(d.now)} | {_cell(d.why)} |" for d in gated.differences]
     changed = ["| differs | before | now | |", "|---|---|---|---|", *changes, ""] if changes else []
