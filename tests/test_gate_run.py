@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -13,11 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from gating import machine, verification
+from gating import doctor, machine, verification
+from test_verify_session import answers
 
+from envcheck.gate import Policy, judge
 from envcheck.gate.inventory import FIELDS, parse
 from envcheck.gate.run import Job, look, read_lines
 from envcheck.model import to_plain
+from envcheck.verify import REQUIRED
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORTS = ("json", "junit", "github", "gitlab", "markdown", "prometheus", "nagios", "npd")
@@ -243,6 +247,67 @@ def test_an_answer_that_cannot_be_read_is_no_pass() -> None:
     )
     found = look(Job(proofs=("cudnn",), deadline=20), boot=boot)
     assert found.stopped is not None and found.stopped.status == "crash"
+
+
+HANGS = (
+    "import shutil, sys, time; from pathlib import Path; "
+    "shutil.copy({lines!r}, Path(sys.argv[2], 'lines.jsonl')); time.sleep(60)"
+)
+
+
+def test_what_was_finished_before_the_time_was_up_keeps_its_status(tmp_path: Path) -> None:
+    lines = tmp_path / "lines"
+    so_far = [verification({"cuda-context": "pass"}), verification({"cuda-context": "pass", "cudnn": "fail"})]
+    lines.write_text("".join(json.dumps({"verification": to_plain(v)}) + "\n" for v in so_far) + '{"verification": {"')
+    found = look(Job(proofs=REQUIRED, deadline=1.5), boot=HANGS.format(lines=str(lines)))
+    assert found.verification is not None
+    assert [(r.code, r.status) for r in found.verification.results] == [
+        ("cuda-context", "pass"),
+        ("cudnn", "fail"),
+        ("tensor-core-fp16", "timeout"),
+        ("amp", "timeout"),
+    ]
+    assert "the time for the whole run (1.5 s) was up" in found.verification.results[2].summary
+    gated = judge(Policy(), doctor(), found.verification, stopped=found.stopped)
+    assert (gated.verdict, gated.exit_code) == ("broken", 1)
+    assert [r.met for r in gated.requirements] == [True, False, False, False]
+
+
+def test_a_pass_on_one_gpu_of_two_is_no_pass_when_the_time_was_up(tmp_path: Path) -> None:
+    one = verification({"cudnn": "pass"})
+    both = dataclasses.replace(one, devices=(*one.devices, dataclasses.replace(one.devices[0], index=1, ordinal=1)))
+    lines = tmp_path / "lines"
+    lines.write_text(json.dumps({"verification": to_plain(both)}) + "\n")
+    found = look(Job(proofs=("cudnn", "nccl"), deadline=1.5), boot=HANGS.format(lines=str(lines)))
+    assert found.verification is not None
+    told = [(r.code, r.device, r.status) for r in found.verification.results]
+    assert told == [("cudnn", 0, "pass"), ("cudnn", 1, "timeout"), ("nccl", None, "timeout")]
+    gated = judge(Policy(require=("cudnn", "nccl")), doctor(), found.verification, stopped=found.stopped)
+    assert (gated.exit_code, [r.met for r in gated.requirements]) == (3, [False, False])
+
+
+def test_the_worker_tells_each_result_as_it_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "answers.json").write_text(json.dumps(answers(cudnn={"sleep": 60})))
+    monkeypatch.setenv("FAKE_PROBE", str(tmp_path / "answers.json"))
+    probe = ROOT / "tests" / "verify_probes" / "answering.py"
+    boot = (
+        "import functools, sys; from pathlib import Path; sys.path[:] = [*filter(None, sys.path), sys.argv[1]]\n"
+        "import envcheck.cli.gate_worker as worker; from envcheck.model import Gpu, Machine, Torch\n"
+        f"worker.Options = functools.partial(worker.Options, script=Path({str(probe)!r}))\n"
+        "worker.machine_for = lambda *_: Machine(gpus=(Gpu(name='NVIDIA L4'),), torch=Torch(version='2.4.1'))\n"
+        "worker._refused = lambda *_: None\n"
+        "worker.main(sys.argv[2])"
+    )
+    began = time.monotonic()
+    found = look(Job(proofs=REQUIRED, deadline=8), boot=boot)
+    assert time.monotonic() - began < 9
+    assert found.stopped is None and found.verification is not None
+    assert [(r.code, r.status) for r in found.verification.results] == [
+        ("cuda-context", "pass"),
+        ("cudnn", "timeout"),
+        ("tensor-core-fp16", "timeout"),
+        ("amp", "timeout"),
+    ]
 
 
 def test_inventory_rows() -> None:

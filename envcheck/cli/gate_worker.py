@@ -65,7 +65,16 @@ def _proofs(job: dict[str, Any], machine: Machine, matrix: Any, began: float, sa
         timeout=max(1.0, min(CHECK_DEADLINE, left)),
     )
     refused = _refused(asked, machine, matrix, machine.torch is None and "torch" not in machine.problems)
-    return refused or verify(asked, machine, lambda text: say("stage", text))
+    if refused is not None:
+        return refused
+    # each result is written down when it is there: whoever ends this process finds what was finished
+    return verify(
+        asked,
+        machine,
+        lambda text: say("stage", text),
+        deadline=max(0.0, left),
+        on_result=lambda so_far: say("verification", to_plain(so_far)),
+    )
 
 
 def _guard(parent: int) -> None:

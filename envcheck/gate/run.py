@@ -25,7 +25,8 @@ from ..host.command import run_command
 from ..host.descendants import Process, adopt_orphans, end_descendants, running, stays
 from ..model import Machine, from_plain
 from ..record import dataclass
-from ..verify import Verification
+from ..verify import Result, Verification, verdict_of
+from ..verify.table import BY_CODE
 from .words import Stopped
 
 LINES, JOB = "lines.jsonl", "job.json"
@@ -84,12 +85,31 @@ def look(job: Job, boot: str = BOOT) -> Look:
     if left:
         kept = "; ".join(stays(process) for process in left[:NAMED])
         stopped = dataclasses.replace(stopped, text=f"{stopped.text}; {kept}") if stopped else _kept(kept)
+    verification = said.get("verification")
     return Look(
         machine=said.get("machine") or Machine(problems={"machine": stopped.text if stopped else "nothing was said"}),
-        verification=said.get("verification"),
+        verification=_completed(verification, job, stopped) if verification and stopped else verification,
         inventory=said.get("inventory", ()),
         stopped=stopped,
     )
+
+
+def _completed(found: Verification, job: Job, stopped: Stopped) -> Verification:
+    """A verification that was cut off: what it did not come to, on any of the devices, has the status of the stop."""
+    done = {(r.code, r.device) for r in found.results}
+    if any(r.device is None and not BY_CODE[r.code].together for r in found.results):
+        return found  # there was nothing to try it on: its results speak for no device
+    devices = [d.index for d in found.devices]
+    asked = [(code, d) for d in devices for code in job.proofs if not BY_CODE[code].together]
+    asked += [(code, None) for code in job.proofs if BY_CODE[code].together]
+    text = f"not reached: {stopped.text}"
+    open_ = [
+        Result(code=code, device=device, status=stopped.status, stage="not reached", seconds=0.0, summary=text)
+        for code, device in asked
+        if (code, device) not in done
+    ]
+    results = (*found.results, *open_)
+    return dataclasses.replace(found, results=results, verdict=verdict_of(results, found.required))
 
 
 def _plain(job: Job) -> dict[str, Any]:
