@@ -186,6 +186,16 @@ def test_a_snapshot_proves_nothing(tmp_path: Path) -> None:
     assert done.returncode == (1 if data["verdict"] == "broken" else 3)
 
 
+def test_only_the_checks_that_the_policy_names_count(tmp_path: Path) -> None:
+    snapshot = ROOT / "tests" / "machines" / "ubuntu-22.04-rtx4090-535.104.05" / "snapshot.json"
+    policy = tmp_path / "p.toml"
+    policy.write_text('[gate]\nrequire = ["driver"]\nonly = ["driver", "gpu"]\n')
+    done = gate(tmp_path, "--machine", str(snapshot), "--policy", str(policy), "--format", "json")
+    data = json.loads(done.stdout)
+    assert [r["code"] for r in data["doctor"]["results"]] == ["driver", "gpu"]
+    assert (done.returncode, data["verdict"]) == (0, "healthy")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

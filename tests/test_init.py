@@ -17,9 +17,12 @@ import pytest
 from click.testing import CliRunner
 
 from envcheck.checks import CODES
+from envcheck.checks.run import AREA_OF, run_checks
 from envcheck.cli import cli, main
 from envcheck.cli.init import PIECES
-from envcheck.gate import load_policy, proofs_of
+from envcheck.gate import judge, load_policy, proofs_of
+from envcheck.matrix import load as load_matrix
+from envcheck.model import OS, Driver, Machine
 from envcheck.verify.table import BY_CODE
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -87,6 +90,21 @@ def test_the_policy_is_named_by_an_absolute_path(path: Path) -> None:
 def test_policies_are_read() -> None:
     assert proofs_of(load_policy(TEMPLATES / "policy.toml", KNOWN)) == tuple(c for c in BY_CODE if BY_CODE[c].required)
     assert proofs_of(load_policy(TEMPLATES / "policy-fast.toml", KNOWN)) == ()
+
+
+def test_the_fast_policy_asks_for_nothing_that_a_users_environment_decides() -> None:
+    policy = load_policy(TEMPLATES / "policy-fast.toml", KNOWN)
+    assert {AREA_OF[code] for code in policy.only} == {"hardware", "driver", "container", "machine"}
+    assert "torch" not in policy.only and set(policy.require or ()) <= set(policy.only)
+
+
+def test_the_fast_policy_stops_a_node_of_a_cluster_that_lost_its_gpu() -> None:
+    """doctor takes a machine with sbatch and without a GPU for a login node; whoever wrote the policy knows better."""
+    policy = load_policy(TEMPLATES / "policy-fast.toml", KNOWN)
+    lost = Machine(os=OS(platform="linux"), driver=Driver(state="missing"), tools={"sbatch": "/usr/bin/sbatch"})
+    report = run_checks(lost, load_matrix(), only=policy.only)
+    assert {r.status for r in report.results if r.code in ("driver", "gpu")} == {"unknown"}
+    assert judge(policy, report, None).exit_code == 1
 
 
 @pytest.mark.parametrize("path", sorted(TEMPLATES.rglob("*.sh")), ids=lambda p: p.name)
@@ -167,6 +185,7 @@ class Node:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.gres = "gpu:a100:4(S:0-1)"
         self.bin = folder / "bin"
         self.bin.mkdir()
         self._fake("logger", f'printf "%s\\n" "$*" >> {folder}/log')
@@ -176,11 +195,24 @@ class Node:
         (self.bin / name).write_text(f"#!/bin/bash\n{body}\n")
         (self.bin / name).chmod(0o755)
 
-    def run(self, script: str, code: int, said: str = "broken: x", state: str = "IDLE", reason: str = "none") -> int:
+    def run(
+        self,
+        script: str,
+        code: int,
+        said: str = "broken: x",
+        state: str = "IDLE",
+        reason: str = "none",
+        meanwhile: str = ":",
+    ) -> int:
+        """``meanwhile``: a line of shell that runs in the node's folder while the gate does."""
         (self.folder / "calls").write_text("")
         (self.folder / "said").write_text(said)
-        (self.folder / "state").write_text(f"NodeName=node1 Arch=x State={state} Weight=1 Reason={reason} [root@now]\n")
-        self._fake("envcheck", f'[[ "$1" == gate ]] || exit 9; cat {self.folder}/said; exit {code}')
+        show = f"NodeName=node1 Arch=x Gres={self.gres} State={state} Weight=1 Reason={reason} [root@now]\n"
+        (self.folder / "state").write_text(show)
+        self._fake(
+            "envcheck",
+            f'[[ "$1" == gate ]] || exit 9; cd {self.folder}; touch asked; {meanwhile}; cat said; exit {code}',
+        )
         show = f'if [[ "$1" == show ]]; then cat {self.folder}/state; else'
         self._fake("scontrol", f'{show} printf "%s\\0" "$@" >> {self.folder}/calls; fi')
         text = (TEMPLATES / script).read_text()
@@ -245,6 +277,47 @@ def test_the_health_check_lifts_only_its_own_drain(
 ) -> None:
     assert node.run("slurm/envcheck-healthcheck.sh", code, state=state, reason=reason) == 0
     assert (node.told[2] if node.told else None) == told
+
+
+@POSIX
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_person_who_was_faster_is_left_alone(node: Node, code: int) -> None:
+    own, his = "envcheck: broken: x", "disk is full"
+    show = f"NodeName=node1 Gres=gpu:1 State=IDLE+DRAIN Reason={his} [root@now]\\n"
+    state = "IDLE" if code else "IDLE+DRAIN"
+    node.run("slurm/envcheck-healthcheck.sh", code, state=state, reason=own, meanwhile=f"printf '{show}' > state")
+    assert node.told == []
+
+
+@POSIX
+@pytest.mark.parametrize("gres", ["(null)", "gpfs:1", "nic:2"])
+def test_the_health_check_leaves_a_node_without_gpus_alone(node: Node, gres: str) -> None:
+    node.gres = gres
+    assert node.run("slurm/envcheck-healthcheck.sh", 1) == 0
+    assert node.told == [] and not (node.folder / "asked").exists()
+
+
+def test_the_health_check_ends_before_slurmd_ends_it() -> None:
+    text = (TEMPLATES / "slurm" / "envcheck-healthcheck.sh").read_text()
+    seconds = int(re.search(r"seconds=(\d+)", text)[1])  # type: ignore[index]
+    gate = re.search(r"timeout --kill-after=(\d+) \"\$\(\(seconds \+ (\d+)\)\)\"", text)
+    asked = re.findall(r"timeout (\d+) scontrol show", text)
+    told = re.findall(r"timeout (\d+) scontrol update", text)
+    assert gate and asked and told
+    assert seconds + sum(map(int, gate.groups())) + sum(map(int, asked)) + max(map(int, told)) < 60
+
+
+@POSIX
+@pytest.mark.parametrize("script", ["envcheck-prolog.sh", "envcheck-healthcheck.sh"])
+def test_a_script_of_slurm_needs_no_path(node: Node, script: str) -> None:
+    node.run(f"slurm/{script}", 1)
+    path = node.folder / "script.sh"
+    path.chmod(0o755)
+    for env in ({"SLURM_JOB_GPUS": "0"}, {"SLURM_JOB_GPUS": "0", "PATH": ""}):
+        (node.folder / "calls").write_text("")
+        done = subprocess.run([str(path)], env=env, timeout=60, check=False)
+        assert done.returncode == ("prolog" in script)
+        assert node.told[2] == "State=DRAIN"
 
 
 @POSIX

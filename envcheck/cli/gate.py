@@ -153,7 +153,7 @@ def _judged(found: Look, policy: Policy, matrix: Matrix, options: Mapping[str, A
         differences = differences_of(before, found.machine)
     return judge(
         policy,
-        run_checks(found.machine, matrix, skip=policy.skip),
+        run_checks(found.machine, matrix, only=policy.only, skip=policy.skip),
         found.verification,
         on_undetermined=policy.on_undetermined or "fail",
         stopped=found.stopped,
