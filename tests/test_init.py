@@ -21,6 +21,7 @@ from envcheck.checks.run import AREA_OF, run_checks
 from envcheck.cli import cli, main
 from envcheck.cli.init import PIECES
 from envcheck.gate import judge, load_policy, proofs_of
+from envcheck.lint import kind_of
 from envcheck.matrix import load as load_matrix
 from envcheck.model import OS, Driver, Machine
 from envcheck.verify.table import BY_CODE
@@ -136,6 +137,52 @@ def test_manifests_hold_to_the_api(path: Path) -> None:
         pytest.skip("kubernetes-validate is not installed")
     for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
         kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
+
+
+def pre_commit_hook() -> dict[str, Any]:
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    config = yaml.safe_load((TEMPLATES / "pre-commit" / ".pre-commit-config.yaml").read_text())
+    hook: dict[str, Any] = config["repos"][0]["hooks"][0]
+    return hook
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        *((name, True) for name in ("Dockerfile", "a/Dockerfile.gpu", "gpu.dockerfile", "Containerfile")),
+        *((name, True) for name in ("compose.yaml", "x/docker-compose.gpu.yml", "environment.yml", "pyproject.toml")),
+        *((name, True) for name in ("requirements.txt", "reqs/requirements-dev.txt")),
+        *((name, False) for name in ("dockerfile_lint.py", "Dockerfile.dockerignore", "setup.py", "decompose.py")),
+        *((name, False) for name in ("my-requirements.md", "dockerfiles.txt")),
+    ],
+)
+def test_pre_commit_hands_lint_what_lint_can_read(name: str, wanted: bool) -> None:
+    hook = pre_commit_hook()
+    handed = bool(re.search(hook["files"], name)) and not re.search(hook["exclude"], name)
+    assert handed == wanted
+    if handed:
+        assert kind_of(name)
+
+
+@POSIX
+def test_pre_commit_runs_the_hook(tmp_path: Path) -> None:
+    pre_commit, git = tool("pre-commit"), tool("git")
+    assert main(["init", "pre-commit", "--dir", str(tmp_path), "-q"]) == 0
+    (tmp_path / "Dockerfile").write_text("FROM x\nRUN apt-get install -y cuda-drivers\n")
+    (tmp_path / "dockerfile_lint.py").write_text("")
+    env = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PRE_COMMIT_HOME": str(tmp_path / "h"),
+    }
+    for argv in ([git, "init", "-q"], [git, "add", "Dockerfile", "dockerfile_lint.py", ".pre-commit-config.yaml"]):
+        assert run(argv, cwd=tmp_path, env=env).returncode == 0
+    assert run([pre_commit, "validate-config"], cwd=tmp_path, env=env).returncode == 0
+    done = run([pre_commit, "run", "--all-files"], cwd=tmp_path, env=env)
+    assert done.returncode == 1 and "driver-library-mismatch" in done.stdout, done.stdout + done.stderr
+    (tmp_path / "Dockerfile").write_text("FROM x\n")
+    assert run([git, "add", "Dockerfile"], cwd=tmp_path, env=env).returncode == 0
+    assert run([pre_commit, "run", "--all-files"], cwd=tmp_path, env=env).returncode == 0
 
 
 def gate_lines() -> list[tuple[str, list[str]]]:

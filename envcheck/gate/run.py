@@ -100,7 +100,9 @@ def _completed(found: Verification, job: Job, stopped: Stopped) -> Verification:
     if any(r.device is None and not BY_CODE[r.code].together for r in found.results):
         return found  # there was nothing to try it on: its results speak for no device
     devices = [d.index for d in found.devices]
-    asked = [(code, d) for d in devices for code in job.proofs if not BY_CODE[code].together]
+    asked: list[tuple[str, int | None]] = [
+        (code, d) for d in devices for code in job.proofs if not BY_CODE[code].together
+    ]
     asked += [(code, None) for code in job.proofs if BY_CODE[code].together]
     text = f"not reached: {stopped.text}"
     open_ = [
