@@ -128,15 +128,18 @@ def test_nothing_to_read_is_an_error(tmp_path: Path) -> None:
 
 
 def test_json_and_prometheus(fleet: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
-    evil = 'n"\\\n::error::x\x1b[31m'
+    evil = 'n"\\\n::error::x\x1b[31m##[add-path]/tmp'
     folder = fleet(report("a"), report("b"), report(evil, driver="570.1"))
     assert main(["fleet", "merge", str(folder), "--format", "json"]) == 1
-    data = json.loads(capsys.readouterr().out)
+    text = capsys.readouterr().out
+    data = json.loads(text)
+    assert "##[" not in text and "##[" in data["odd"][0]["node"]
     assert data["schema"] == "envcheck.fleet/1" and data["odd"][0]["node"].startswith("n")
     assert main(["fleet", "merge", str(folder)]) == 1
     assert not any(line.lstrip().startswith("::") for line in capsys.readouterr().out.splitlines())
     assert main(["fleet", "merge", str(folder), "--format", "prometheus"]) == 1
     text = capsys.readouterr().out
+    assert "##[" not in text
     parser: Any = pytest.importorskip("prometheus_client.parser", reason="prometheus_client is not installed")
     families = {f.name: f for f in parser.text_string_to_metric_families(text)}
     assert sum(s.value for s in families["envcheck_fleet_node_odd"].samples) == 1

@@ -80,6 +80,29 @@ def test_nothing_is_installed_by_a_package_name(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", every_text(), ids=lambda p: p.name)
+def test_no_module_is_run_from_the_directory_of_the_job(path: Path) -> None:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        for options in re.findall(r"python3?\"? (.*?)-m (?:venv|pip)\b", line):
+            assert options == "-I ", line
+
+
+@POSIX
+def test_the_action_installs_from_its_own_files_whatever_the_repository_holds(tmp_path: Path) -> None:
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    step = yaml.safe_load((ROOT / "action.yml").read_text())["runs"]["steps"][0]
+    work, own = tmp_path / "work", tmp_path / "own"
+    (work / "venv").mkdir(parents=True)
+    for name in ("venv/__init__.py", "pip.py", "json.py"):
+        (work / name).write_text("raise SystemExit('hijacked')")
+    own.mkdir()  # stands for the action's files: pip refuses an empty folder, and has then been reached
+    env = {"PATH": os.environ["PATH"], "RUNNER_TEMP": str(tmp_path), "SOURCE": str(own)}
+    done = run(["bash", "-eo", "pipefail", "-c", step["run"]], cwd=work, env=env)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0 and "hijacked" not in said, said
+    assert str(own) in said and "setup.py" in said, said
+
+
+@pytest.mark.parametrize("path", every_text(), ids=lambda p: p.name)
 def test_the_policy_is_named_by_an_absolute_path(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     for found in re.findall(r"--policy[\"',\s]+([^\s\"',]+)", text):

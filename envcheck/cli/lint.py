@@ -12,7 +12,7 @@ import click
 from ..checks import CODES
 from ..errors import UsageError
 from ..gate import find_policy, load_policy
-from ..gate.github import inert
+from ..gate.github import inert, inert_json
 from ..lint import KINDS, Fault, Target, kind_of, lint
 from ..matrix import load
 from ..model import to_plain
@@ -87,7 +87,7 @@ def as_text(faults: list[Fault]) -> str:
 
 
 def as_json(faults: list[Fault]) -> str:
-    return json.dumps({"schema": SCHEMA, "faults": [to_plain(f) for f in faults]}, indent=2) + "\n"
+    return inert_json(json.dumps({"schema": SCHEMA, "faults": [to_plain(f) for f in faults]}, indent=2)) + "\n"
 
 
 def as_github(faults: list[Fault]) -> str:
@@ -114,4 +114,4 @@ def as_gitlab(faults: list[Fault]) -> str:
         }
         for f in faults
     ]
-    return json.dumps(issues, indent=2) + "\n"
+    return inert_json(json.dumps(issues, indent=2)) + "\n"

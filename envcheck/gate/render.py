@@ -15,7 +15,7 @@ from ..report.data import cleaned
 from ..report.markdown import inline_long
 from ..report.redact import redacted
 from .combine import GATE, POLICY, WHOLE_RUN, combine, headline
-from .github import as_annotations, inert
+from .github import as_annotations, inert, inert_json, inert_xml
 from .gitlab import as_gitlab
 from .lines import as_nagios, as_npd
 from .policy import as_plain
@@ -57,7 +57,16 @@ class Rendering:
 
 
 def render(name: str, source: Rendering, **options: Any) -> str:
-    """One of ``FORMATS``. ``options`` (width, color, unicode, verbose) are for text."""
+    """One of ``FORMATS``. ``options`` (width, color, unicode, verbose) are for text. None holds a runner's command."""
+    text = _rendered(name, source, **options)
+    if name in ("json", "gitlab"):
+        return inert_json(text)
+    if name == "junit":
+        return inert_xml(text)
+    return text if name == "github" else inert(text)
+
+
+def _rendered(name: str, source: Rendering, **options: Any) -> str:
     if name == "json":
         return json.dumps(as_json_data(source), indent=2, ensure_ascii=False) + "\n"
     if name == "prometheus":
@@ -114,7 +123,7 @@ def _text(gated: Gated, report: Report, *, unicode: bool = True, **options: Any)
         lines.append(f"  {'!!' if d.matters else '--'} {clean(d.what)}: {clean(d.before)} -> {clean(d.now)} {d.why}")
     head = "\n".join(lines) + "\n"
     body = as_text(_without_own_rows(report), unicode=unicode, **options).partition("\n")[2]
-    return inert((head if unicode else ascii_only(head)) + body)
+    return (head if unicode else ascii_only(head)) + body
 
 
 def _markdown(gated: Gated, report: Report) -> str:
