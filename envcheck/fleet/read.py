@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
 from collections.abc import Iterable, Mapping
@@ -164,7 +165,7 @@ def _cards(data: Mapping[str, Any], gpus: list[Mapping[str, Any]]) -> tuple[Card
     rates: dict[str, float] = {}
     for result in verify.get("results") or []:
         rate = (result.get("measured") or {}).get("tflops")
-        if result.get("code") == "tensor-core-fp16" and isinstance(rate, int | float) and rate > 0:
+        if result.get("code") == "tensor-core-fp16" and type(rate) in (int, float) and 0 < rate < math.inf:
             rates[str(uuid_of.get(result.get("device")))] = float(rate)
     out = []
     for gpu in gpus:
