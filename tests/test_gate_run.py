@@ -218,6 +218,16 @@ def test_one_report_on_stdout_is_alone_there(tmp_path: Path) -> None:
     assert gate(tmp_path, "--exit-style", "nagios").stdout.startswith("ENVCHECK ")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="names of stdout")
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_stdout_by_another_name_is_stdout(tmp_path: Path, name: str) -> None:
+    snapshot = ROOT / "tests" / "machines" / "ubuntu-22.04-rtx4090-535.104.05" / "snapshot.json"
+    done = gate(tmp_path, "--machine", str(snapshot), "--report", f"json={name}")
+    assert json.loads(done.stdout)["schema"] == "envcheck.gate/1"
+    twice = gate(tmp_path, "--report", f"json={name}", "--report", "junit")
+    assert (twice.returncode, twice.stdout) == (2, "")
+
+
 def test_github_files_are_appended_to(tmp_path: Path) -> None:
     files = {"GITHUB_STEP_SUMMARY": tmp_path / "summary", "GITHUB_OUTPUT": tmp_path / "output"}
     for path in files.values():

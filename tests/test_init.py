@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +237,24 @@ def test_the_templates_of_node_problem_detector_and_systemd_leave_time() -> None
     unit = (TEMPLATES / "systemd" / "envcheck-gate.service").read_text()
     given = [int(x) for x in re.findall(r"(?:--timeout |TimeoutStartSec=)(\d+)", unit)]
     assert given[0] < given[1]
+
+
+@POSIX
+def test_the_daemon_set_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    pod = yaml.safe_load((TEMPLATES / "kubernetes" / "daemonset.yaml").read_text())["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (tmp_path / "envcheck").write_text(f"#!/bin/sh\necho called > {tmp_path}/called\nexit 1\n")
+    (tmp_path / "envcheck").chmod(0o755)
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    process = subprocess.Popen([*container["command"], *container["args"]], env=env, start_new_session=True)
+    until = time.monotonic() + 20
+    while not (tmp_path / "called").exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(0.2)
+    process.terminate()
+    assert process.wait(10) == 0  # a shell that is process 1 of a container has no other way to hear SIGTERM
+    os.killpg(process.pid, 9)  # its sleep
 
 
 def test_systemd_accepts_the_units(tmp_path: Path) -> None:
