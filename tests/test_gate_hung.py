@@ -56,10 +56,10 @@ def test_the_mount_makes_a_process_that_cannot_be_ended(silent: Path) -> None:
 def test_a_worker_that_the_kernel_keeps_is_named_and_not_waited_for(silent: Path) -> None:
     boot = f"import os; os.stat({str(silent / 'driver')!r})"
     began = time.monotonic()
-    found = look(Job(proofs=("cudnn",), deadline=1.5), boot=boot)
-    assert time.monotonic() - began < 4
+    found = look(Job(proofs=("cudnn",), deadline=4), boot=boot)
+    assert time.monotonic() - began < 12  # 5 on a machine that does nothing else
     assert found.stopped is not None and found.stopped.status == "timeout"
-    assert "the time for the whole run (1.5 s) was up" in found.stopped.text
+    assert "the time for the whole run (4 s) was up" in found.stopped.text
     assert "does not end even when killed" in found.stopped.text and "(python" in found.stopped.text
 
 
@@ -112,7 +112,7 @@ def test_only_what_was_started_inside_is_ended() -> None:
         time.sleep(0.3)
         began = time.monotonic()
         assert end_descendants(before) == ()
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
         assert inside.wait(5) == -9 and bystander.poll() is None
         assert set(running()) - set(before) == set()
     finally:

@@ -72,7 +72,7 @@ def test_a_hung_driver_does_not_outlast_the_timeout(
     use_fake_nvml({}, ["- hang_in 0 nvmlInitWithFlags"])
     began = time.monotonic()
     done = gate(tmp_path, "--timeout", "4", *reports_into(tmp_path / "out"), ENVCHECK_NVML_TIMEOUT="100")
-    assert time.monotonic() - began < 9
+    assert time.monotonic() - began < 14  # 5 on a machine that does nothing else
     assert done.returncode in (1, 3), done.stdout + done.stderr
     assert "the time for the whole run (4 s) was up, in: looking at the machine" in done.stdout
     assert len(list((tmp_path / "out").iterdir())) == len(REPORTS)
@@ -279,7 +279,7 @@ def test_what_was_finished_before_the_time_was_up_keeps_its_status(tmp_path: Pat
     lines = tmp_path / "lines"
     so_far = [verification({"cuda-context": "pass"}), verification({"cuda-context": "pass", "cudnn": "fail"})]
     lines.write_text("".join(json.dumps({"verification": to_plain(v)}) + "\n" for v in so_far) + '{"verification": {"')
-    found = look(Job(proofs=REQUIRED, deadline=1.5), boot=HANGS.format(lines=str(lines)))
+    found = look(Job(proofs=REQUIRED, deadline=3), boot=HANGS.format(lines=str(lines)))
     assert found.verification is not None
     assert [(r.code, r.status) for r in found.verification.results] == [
         ("cuda-context", "pass"),
@@ -287,7 +287,7 @@ def test_what_was_finished_before_the_time_was_up_keeps_its_status(tmp_path: Pat
         ("tensor-core-fp16", "timeout"),
         ("amp", "timeout"),
     ]
-    assert "the time for the whole run (1.5 s) was up" in found.verification.results[2].summary
+    assert "the time for the whole run (3 s) was up" in found.verification.results[2].summary
     gated = judge(Policy(), doctor(), found.verification, stopped=found.stopped)
     assert (gated.verdict, gated.exit_code) == ("broken", 1)
     assert [r.met for r in gated.requirements] == [True, False, False, False]
@@ -298,7 +298,7 @@ def test_a_pass_on_one_gpu_of_two_is_no_pass_when_the_time_was_up(tmp_path: Path
     both = dataclasses.replace(one, devices=(*one.devices, dataclasses.replace(one.devices[0], index=1, ordinal=1)))
     lines = tmp_path / "lines"
     lines.write_text(json.dumps({"verification": to_plain(both)}) + "\n")
-    found = look(Job(proofs=("cudnn", "nccl"), deadline=1.5), boot=HANGS.format(lines=str(lines)))
+    found = look(Job(proofs=("cudnn", "nccl"), deadline=3), boot=HANGS.format(lines=str(lines)))
     assert found.verification is not None
     told = [(r.code, r.device, r.status) for r in found.verification.results]
     assert told == [("cudnn", 0, "pass"), ("cudnn", 1, "timeout"), ("nccl", None, "timeout")]
@@ -319,8 +319,8 @@ def test_the_worker_tells_each_result_as_it_comes(tmp_path: Path, monkeypatch: p
         "worker.main(sys.argv[2])"
     )
     began = time.monotonic()
-    found = look(Job(proofs=REQUIRED, deadline=8), boot=boot)
-    assert time.monotonic() - began < 9
+    found = look(Job(proofs=REQUIRED, deadline=12), boot=boot)
+    assert time.monotonic() - began < 20
     assert found.stopped is None and found.verification is not None
     assert [(r.code, r.status) for r in found.verification.results] == [
         ("cuda-context", "pass"),

@@ -431,3 +431,52 @@ def test_the_action_runs_the_gate_with_every_input(tmp_path: Path) -> None:
     words = done.stdout.split("\0")[:-1]
     assert done.returncode == 1 and words[:3] == ["gate", "--timeout", "9"] and words[-2:] == ["--policy", evil]
     assert (tmp_path / "out").read_text().startswith("json<<envcheck_")
+
+
+# -- the shell of the CI files, run with a python3 that only writes down what it is asked --------------------------
+
+FAKE_PYTHON = """\
+#!/bin/bash
+printf '%s\\0' "$@" >> {log}
+printf '\\n\\0' >> {log}
+[[ "$3" == venv ]] || exit 0
+mkdir -p "${{@: -1}}/bin"
+cp {fake} "${{@: -1}}/bin/python"
+printf '#!/bin/bash\\nprintf "%%s\\\\0" "$@" >> {log}\\nexit 3\\n' > "${{@: -1}}/bin/envcheck"
+chmod 755 "${{@: -1}}/bin/envcheck"
+"""
+
+
+def shell_of_ci() -> dict[str, str]:
+    yaml = pytest.importorskip("yaml", reason="PyYAML is not installed")
+    workflow = yaml.safe_load((TEMPLATES / "github" / "gpu-gate.yml").read_text())
+    pipeline = yaml.safe_load((TEMPLATES / "gitlab" / "envcheck.gitlab-ci.yml").read_text())
+    return {
+        "github": "\n".join(step["run"] for step in workflow["jobs"]["gate"]["steps"]),
+        "gitlab": "\n".join(pipeline["gpu-gate"]["script"]),
+    }
+
+
+@POSIX
+@pytest.mark.parametrize("system", ["github", "gitlab"])
+@pytest.mark.parametrize("wheel", ["/opt/a.whl", '"; touch pwned; $(touch pwned) `touch pwned`', "-r x", None])
+def test_the_shell_of_ci_installs_the_wheel_that_is_given_and_gates(
+    system: str, wheel: str | None, tmp_path: Path
+) -> None:
+    log, fake = tmp_path / "log", tmp_path / "bin" / "python3"
+    fake.parent.mkdir()
+    fake.write_text(FAKE_PYTHON.format(log=log, fake=fake))
+    fake.chmod(0o755)
+    (tmp_path / "work").mkdir()
+    env = {"PATH": f"{fake.parent}:{os.environ['PATH']}", "RUNNER_TEMP": str(tmp_path)}
+    if wheel is not None:
+        env["ENVCHECK_WHEEL"] = wheel
+    done = run(["bash", "-eo", "pipefail", "-c", shell_of_ci()[system]], cwd=tmp_path / "work", env=env)
+    calls = [line.split("\0")[:-1] for line in log.read_text().replace("\n\0", "\n").split("\n")]
+    assert calls[0][:4] == ["-I", "-m", "venv", "--clear"]
+    assert not (tmp_path / "work" / "pwned").exists()
+    if wheel is None:
+        assert done.returncode not in (0, 3) and "ENVCHECK_WHEEL" in done.stderr and len(calls) == 2
+        return
+    assert calls[1] == ["-I", "-m", "pip", "install", "--quiet", "--", wheel]
+    assert calls[2][:3] == ["gate", "--policy", "/etc/envcheck/policy.toml"] and done.returncode == 3
