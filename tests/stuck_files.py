@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 INIT = 26
-MNT_FORCE = 1
+MNT_FORCE, MNT_DETACH = 1, 2
 HEADER = struct.Struct("=IIQQIII4x")  # length, opcode, unique, node, uid, gid, pid: linux/fuse.h
 ANSWER = struct.Struct("=IiQ")  # length, error, unique
 INIT_ANSWER = struct.Struct("=IIIIHHIIHHI28x")  # version 7.31, no flags, 64 bytes
@@ -53,7 +53,7 @@ def stuck_folder(folder: Path) -> Iterator[Path]:
     finally:
         libc.umount2(os.fsencode(folder), MNT_FORCE)  # whoever waits gets an error, and then its signal
         server.join(5.0)
-        libc.umount2(os.fsencode(folder), MNT_FORCE)
+        libc.umount2(os.fsencode(folder), MNT_DETACH)  # some may hold it for a moment yet
         os.close(fd)
 
 

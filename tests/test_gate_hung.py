@@ -1,6 +1,6 @@
 """A driver that hangs in the kernel: real processes in state D, which no signal ends. The gate ends in time.
 
-A FUSE mount that answers nothing (``fakes/silent_mount.py``) stands for the driver: to the caller it is the same wait.
+A FUSE mount that answers nothing (``stuck_files.py``) stands for the driver: to the caller it is the same wait.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fakes.silent_mount import SilentMount
+from stuck_files import state_of, stuck_folder
 from test_gate_run import REPORTS, gate, has_gpu, reports_into
 
 from envcheck.gate.run import Job, look
@@ -26,22 +26,8 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="re
 @pytest.fixture
 def silent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder into which nobody can look without hanging for good."""
-    mount = SilentMount(tmp_path_factory.mktemp("silent") / "mount")
-    try:
-        mount.__enter__()
-    except OSError as error:
-        pytest.skip(f"a FUSE file system cannot be mounted here: {error}")
-    try:
-        yield mount.at
-    finally:
-        mount.__exit__()
-
-
-def state_of(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return ""
+    with stuck_folder(tmp_path_factory.mktemp("silent")) as folder:
+        yield folder
 
 
 def test_the_mount_makes_a_process_that_cannot_be_ended(silent: Path) -> None:
