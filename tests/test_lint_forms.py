@@ -74,6 +74,10 @@ SOUND = {
     + "[tool.uv.sources]\ntorch = [{ index = 'pt', extra = 'cu128' }, { index = 'cpu', extra = 'cpu' }]\n"
     + UV_INDEX % "cu128"
     + UV_INDEX.replace('"pt"', '"cpu"') % "cpu",
+    "pyproject.toml:CPU or AMD by extra": PROJECT % ">=2.6"
+    + "[tool.uv.sources]\ntorch = [{ index = 'pt', extra = 'rocm' }, { index = 'cpu', extra = 'cpu' }]\n"
+    + UV_INDEX % "rocm6.4"
+    + UV_INDEX.replace('"pt"', '"cpu"') % "cpu",
     "pyproject.toml:poetry names the source": POETRY % '{ version = "^2.4", source = "pt" }'
     + f'url = "{WHL}/cu121"\npriority = "explicit"\n',
 }

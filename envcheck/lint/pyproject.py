@@ -103,12 +103,12 @@ def _sources(data: dict[str, Any], text: str, spec: str, at: int, target: Target
         yield from _never_asked(indexes, "explicit = true", "[tool.uv.sources]", "torch = { index = {} }", text)
     if poetry and not any(e.get("source") or e.get("url") for e in poetry_entries):
         yield from _never_asked(repositories, "explicit", "the dependency", "torch = {{ source = {} }}", text)
-    if tags and all(tag == "cpu" for tag in tags):
+    if len(set(tags)) != 1 or tags[0] is None:
+        return  # several are a choice, of which a version need not fit all
+    if tags[0] == "cpu":
         yield cpu_fault(at, "the index .../whl/cpu")
-    one = dict.fromkeys(t for t in tags if t and t != "cpu")
-    for tag in one if len(one) == 1 else ():  # several are a choice, of which a version need not fit all
-        line = Line(manager="uv", packages={"torch": spec}, torch_backend=tag)
-        yield from install_faults(line, at, target)
+    else:
+        yield from install_faults(Line(manager="uv", packages={"torch": spec}, torch_backend=tags[0]), at, target)
 
 
 def _tags(entries: list[dict[str, Any]], key: str, indexes: Mapping[str, Any]) -> list[str | None]:
