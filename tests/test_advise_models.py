@@ -105,6 +105,52 @@ CONFIGS = {
         "vocab_size": 151936,
         "tie_word_embeddings": False,
     },
+    "qwen3-30b-a3b": {
+        "model_type": "qwen3_moe",
+        "hidden_size": 2048,
+        "num_hidden_layers": 48,
+        "num_attention_heads": 32,
+        "head_dim": 128,
+        "num_key_value_heads": 4,
+        "intermediate_size": 6144,
+        "moe_intermediate_size": 768,
+        "num_experts": 128,
+        "num_experts_per_tok": 8,
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [],
+        "vocab_size": 151936,
+        "tie_word_embeddings": False,
+    },
+    "gemma-3-1b": {
+        "model_type": "gemma3_text",
+        "hidden_size": 1152,
+        "num_hidden_layers": 26,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 1,
+        "head_dim": 256,
+        "intermediate_size": 6912,
+        "vocab_size": 262144,
+    },
+    "phi-3-mini": {
+        "model_type": "phi3",
+        "hidden_size": 3072,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 32,
+        "intermediate_size": 8192,
+        "vocab_size": 32064,
+        "tie_word_embeddings": False,
+    },
+    "roberta-base": {
+        "model_type": "roberta",
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+        "vocab_size": 50265,
+        "max_position_embeddings": 514,
+        "type_vocab_size": 1,
+    },
     "mixtral-8x7b": {
         "model_type": "mixtral",
         "hidden_size": 4096,
@@ -125,6 +171,59 @@ def test_a_config_of_hugging_face_gives_the_built_in_count(name: str, tmp_path: 
     file.write_text(json.dumps(CONFIGS[name]))
     assert from_config(str(file)).params == find_model(name).params
     assert from_config(str(tmp_path)).params == find_model(name).params
+
+
+DECODER = {
+    "hidden_size": 2048,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 16,
+    "intermediate_size": 5632,
+    "vocab_size": 151936,
+    "hidden_act": "silu",
+}
+
+
+def test_experts_that_all_tokens_share_are_counted(tmp_path: Path) -> None:
+    """Qwen1.5-MoE-A2.7B: transformers builds 14,315,784,192 parameters of this config."""
+    file = tmp_path / "config.json"
+    moe = {"moe_intermediate_size": 1408, "shared_expert_intermediate_size": 5632, "num_experts": 60}
+    config = {**DECODER, **moe, "model_type": "qwen2_moe", "num_experts_per_tok": 4, "tie_word_embeddings": False}
+    file.write_text(json.dumps(config))
+    assert from_config(str(file)).params == 14_315_784_192
+    file.write_text(json.dumps({**config, "decoder_sparse_step": 2}))
+    with pytest.raises(InputError, match="only some layers"):
+        from_config(str(file))
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"model_type": "deepseek_v3", "kv_lora_rank": 512, "n_routed_experts": 256}, "latent attention"),
+        ({"model_type": "llama4_text", "num_local_experts": 16}, "experts"),
+        ({"model_type": "t5", "is_encoder_decoder": True}, "encoder and a decoder"),
+        ({"model_type": "phi", "hidden_act": "gelu_new"}, "none that has formulas"),
+        ({"model_type": "starcoder2", "hidden_act": "gelu_pytorch_tanh"}, "none that has formulas"),
+        ({"model_type": "vit", "hidden_act": "gelu"}, "none that has formulas"),
+        ({"model_type": "falcon", "parallel_attn": True}, "parallel residual"),
+    ],
+)
+def test_an_architecture_without_formulas_is_refused_not_guessed(
+    keys: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    """DeepSeek-V3's config has every key of a LLaMA: as one it would be 40 B parameters instead of 671."""
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({**DECODER, **keys}))
+    with pytest.raises(InputError, match=said):
+        from_config(str(file))
+
+
+def test_an_unknown_llama_says_that_it_was_taken_for_one(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({**DECODER, "model_type": "olmo2"}))
+    assert "taken for a LLaMA" in from_config(str(file)).note
+    file.write_text(json.dumps({"model_type": "gemma3", "text_config": {**DECODER, "model_type": "gemma3_text"}}))
+    assert "language model alone" in from_config(str(file)).note
 
 
 @pytest.mark.parametrize(

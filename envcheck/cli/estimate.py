@@ -113,7 +113,7 @@ def _answer(
         "peak": round(found.peak),
         "interval": [round(found.low), round(found.high)],
         "peers": {
-            "accelerate estimate-memory": round(accelerate(arch, work)),
+            "accelerate estimate-memory": _rounded(accelerate(arch, work)),
             "deepspeed": _rounded(deepspeed(arch, work)),
         },
         "notes": list(found.notes),
@@ -192,7 +192,8 @@ def _text(answer: dict[str, Any], color: bool) -> str:
     lines.append(f"  {'of it counted by torch':<23}{answer['tensors'] / GIB:>9.2f}")
     lines.append("")
     peers = [f"{n} {v / GIB:.2f}" for n, v in answer["peers"].items() if v is not None]
-    lines.append(f"others would say: {', '.join(peers)} GiB (no activations, no context)")
+    if peers:
+        lines.append(f"others would say: {', '.join(peers)} GiB (no activations, no context)")
     lines += [f"note: {n}" for n in answer["notes"]]
     if answer["fit"] is not None:
         lines += _fit_text(answer["fit"], color)
