@@ -54,6 +54,8 @@ def speed(card: Card, arch: Architecture, work: Workload) -> Speed:
     notes = [] if direct else [f"scaled from {row['id']} by its arithmetic: rough"]
     if card.tensor is None:
         notes.append("outside the fit: no Tensor Cores")
+    if card.row.laptop:
+        notes.append("a laptop: its maker sets power and clock, the rated boost says little")
     if card.bandwidth > 3500:
         notes.append("beyond the fastest card of the fit: too high by up to half")
     return Speed(
