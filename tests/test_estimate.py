@@ -93,6 +93,8 @@ def test_a_frozen_decoder_layer_keeps_what_was_counted() -> None:
     assert kept(method="lora", lora_targets="all", lora_dropout=True) == 46 * h + 11 * f
     assert kept(precision="fp32") == 40 * h + 16 * f
     assert kept(method="qlora", lora_targets="qv", upcast=True) == 28 * h + 12 * f
+    plain, normed = (stored(replace(arch, qk_norm=n), make(precision="bf16", seq=1)) for n in (False, True))
+    assert normed - plain == 6 * (1024 + 512)
 
 
 def test_logits_are_14_bytes_and_16_with_an_fp32_head() -> None:

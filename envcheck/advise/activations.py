@@ -68,6 +68,9 @@ def _llama(arch: Architecture, work: Workload) -> Saved:
     b = BYTES[act]
     qkv = b * (2 * arch.heads + 2 * arch.kv_heads) * arch.head_dim / arch.hidden  # q, k, v, attention output
     norm = {"half": 4, "fp32": 4, "amp": 6}[act] if work.frozen else {"half": 8, "fp32": 12, "amp": 13}[act]
+    if arch.qk_norm:  # its result is rotated, not multiplied: nothing keeps it in 16 bit
+        each = 4 if work.frozen else {"half": 6, "fp32": 8, "amp": 8}[act]
+        qkv += each * (arch.heads + arch.kv_heads) * arch.head_dim / arch.hidden
     return Saved(hidden=arch.norms * norm + qkv, wide=(3 if work.frozen else 4) * b, matrix=0)
 
 

@@ -231,7 +231,7 @@ def _candidate(c: Candidate) -> dict[str, Any]:
 
 def _text(arch: Architecture, work: Workload, choice: Choice, options: dict[str, Any]) -> str:
     by, top = options["by"], max(1, options["top"])
-    lines = [f"{arch.id}, {work.method}, batch {work.batch}: {len(choice.ranked)} cards hold it, ranked by {by}", ""]
+    lines = [f"{arch.id}, {work.method}, batch {work.batch}: {_cards_hold(len(choice.ranked))} it, ranked by {by}", ""]
     bars = [(c.card.name, float(v)) for c in choice.ranked[:top] if (v := _value(c, by)) is not None]
     unit = choice.ranked[0].speed.unit if choice.ranked else ""
     if bars:
@@ -248,6 +248,10 @@ def _text(arch: Architecture, work: Workload, choice: Choice, options: dict[str,
         lines += ["", f"prediction: {error}"]
     lines += _out(choice.disqualified, options["verbose"])
     return "\n".join(lines) + "\n"
+
+
+def _cards_hold(count: int) -> str:
+    return "1 card holds" if count == 1 else f"{count} cards hold"
 
 
 def _out(out: Sequence[Disqualified], verbose: int) -> list[str]:
