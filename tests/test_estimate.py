@@ -209,6 +209,13 @@ def test_sharding_divides_what_its_stage_says(stage: str) -> None:
     assert (same.weights, same.optimizer) == (alone.weights, alone.optimizer)
 
 
+def test_ddp_keeps_buckets_beside_the_gradients() -> None:
+    alone = estimate(LLAMA, make(precision="bf16-master", checkpointing=True))
+    many = estimate(LLAMA, make(precision="bf16-master", checkpointing=True, gpus=2, parallel="ddp"))
+    assert many.temporaries - alone.temporaries == alone.gradients
+    assert many.context > alone.context
+
+
 def test_gpus_needed_is_the_least_number() -> None:
     work = make(precision="bf16-master", checkpointing=True, seq=2048)
     many = gpus_needed(LLAMA, work, 24)
@@ -281,6 +288,9 @@ def test_a_higher_stage_and_more_gpus_never_need_more_states(arch: Any, work: An
 
     order = [states(stage, gpus) for stage in ("ddp", "zero1", "zero2", "zero3")]
     assert order == sorted(order, reverse=True)
+    if work.training and not work.frozen:
+        peaks = [round(estimate(arch, replace(work, gpus=gpus, parallel=s)).peak) for s in ("ddp", "zero1", "zero2")]
+        assert peaks == sorted(peaks, reverse=True)
     assert states("fsdp", gpus) == states("zero3", gpus) >= states("zero3", gpus + 1)
 
 

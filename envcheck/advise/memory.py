@@ -81,6 +81,9 @@ def estimate(arch: Architecture, work: Workload) -> Estimate:
     if PRECISIONS[work.precision].master and not work.frozen:  # the step needs the gradients in fp32 as well
         unscaled = 4.0 * trained / _shards(work, 2)
         temporaries = max(temporaries, unscaled - live - logits)
+    if work.parallel == "ddp" and work.gpus > 1:
+        # its buckets are another copy of them unless gradient_as_bucket_view is set: torch's DistributedDataParallel
+        temporaries += gradients
     return Estimate(
         weights=weights,
         gradients=gradients,
@@ -157,7 +160,7 @@ def _largest(arch: Architecture) -> int:
 
 
 def _gathered(arch: Architecture, work: Workload) -> float:
-    """ZeRO-3 and FSDP hold two layers whole, one computing, one arriving; DDP adds nothing."""
+    """ZeRO-3 and FSDP hold two layers whole, one computing, one arriving."""
     if work.parallel in ("zero3", "fsdp") and work.gpus > 1:
         return 2.0 * 2 * max(arch.layer, arch.head)
     return 0.0
@@ -232,8 +235,8 @@ def _inference(arch: Architecture, work: Workload, row: Mapping[str, Any], weigh
 
 
 def _context(arch: Architecture, work: Workload, row: Mapping[str, Any]) -> float:
-    """The CUDA context, and NCCL's buffers where GPUs share the states."""
-    nccl = float(calibration()["nccl_mib"]) if work.parallel not in ("none", "ddp") and work.gpus > 1 else 0.0
+    """The CUDA context, and NCCL's buffers where GPUs train together."""
+    nccl = float(calibration()["nccl_mib"]) if work.training and work.gpus > 1 else 0.0
     lazy = not work.training or (arch.kind == "llama" and not arch.legacy)
     own = float(row["context_lazy_mib"] if lazy else row["context_mib"])
     return (own + nccl) * MIB
