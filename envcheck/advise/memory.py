@@ -142,6 +142,8 @@ def _model(arch: Architecture, work: Workload) -> tuple[float, float, float, flo
         width = 2.0 if work.adapter_16bit else 4.0  # PEFT's default is fp32 whatever the model is in
         trained, weight, grad, master, state = lora_params(arch, work), width, width, 0.0, width
         weights += trained * weight
+        if arch.legacy and work.quant is not None:  # its authors train it under ZeRO-2, which steps on fp32 gradients
+            master = 4.0
     else:
         trained, grad, master, state = arch.params, precision.grad, precision.master, precision.state
     states = trained * (OPTIMIZERS[work.optimizer] * state / 4 + master)
