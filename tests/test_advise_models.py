@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from envcheck.advise.architectures import builtin, by_numbers, find_model, from_config
+from envcheck.advise.architectures import TYPES, builtin, by_numbers, find_model, from_config
 from envcheck.advise.convolution import resnet_macs, resnet_saved_elements
+from envcheck.advise.memory import estimate
+from envcheck.advise.workload import make
 from envcheck.errors import InputError, UsageError
 
 
@@ -241,6 +245,46 @@ def test_a_config_that_says_too_little_is_an_input_error(text: str, said: str, t
     file = tmp_path / "config.json"
     file.write_text(text)
     with pytest.raises(InputError, match=said):
+        from_config(str(file))
+
+
+VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 10**12),
+    st.floats(),
+    st.text(max_size=8),
+    st.lists(st.integers(), max_size=2),
+)
+KEYS = st.sampled_from(
+    (*DECODER, "n_embd", "head_dim", "num_experts", "moe_intermediate_size", "text_config", "embedding_size")
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.sampled_from((*TYPES, "deepseek_v3", "odd", 7, None)), st.dictionaries(KEYS, VALUES, max_size=12), st.booleans()
+)
+def test_any_config_is_a_model_or_an_input_error(
+    tmp_path_factory: pytest.TempPathFactory, kind: Any, keys: dict[str, Any], whole: bool
+) -> None:
+    file = tmp_path_factory.mktemp("config") / "config.json"
+    file.write_text(json.dumps({**(DECODER if whole else {}), **keys, "model_type": kind}))
+    try:
+        arch = from_config(str(file))
+    except InputError as error:
+        assert str(file) in str(error)
+        return
+    found = estimate(arch, make(method="inference", precision="bf16", seq=8))
+    assert arch.params > 0
+    assert 0 < found.low <= found.peak <= found.high < float("inf")
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe\x00{", b"", b"[" * 100_000, b'{"a": 1e999999}', b"null", b"\x00" * 64])
+def test_any_file_is_an_input_error(data: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_bytes(data)
+    with pytest.raises(InputError):
         from_config(str(file))
 
 

@@ -155,7 +155,7 @@ def from_config(path: str) -> Architecture:
         data = json.loads(file.read_text(encoding="utf-8", errors="replace"))
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror or error}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is not valid JSON ({error})") from None
     if not isinstance(data, dict):
         raise InputError(f"{file} holds no object: a Hugging Face config.json is one")

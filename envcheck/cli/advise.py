@@ -152,7 +152,7 @@ def read_prices(path: str, matrix: Matrix) -> dict[str, float]:
     if text.lstrip().startswith("{"):
         try:
             rows = [(str(k), v) for k, v in json.loads(text).items()]
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path} is not valid JSON ({error})") from None
     else:
         try:
