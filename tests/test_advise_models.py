@@ -298,6 +298,7 @@ def test_numbers_scale_the_nearest_shape() -> None:
     assert arch.params == 7_000_000_000
     assert arch.hidden % arch.heads == 0
     assert "scaled from" in arch.note
+    assert not by_numbers(7.7e9).legacy  # the nearest count is Qwen-7B's, whose own code is nobody else's
     whole = by_numbers(1e9, layers=16, hidden=2048, heads=16, kv_heads=16, ffn=8192, vocab=32000)
     assert whole.note == ""
 

@@ -128,6 +128,11 @@ def test_every_rate_names_its_source_and_is_used() -> None:
     assert all(set(row) & set(PEAKS) for row in rows)
 
 
+def test_a_rate_that_is_only_a_bound_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "upper bounds" in run(capsys, "show", "RTX 5090 D")[1]
+    assert "upper bounds" not in run(capsys, "show", "RTX 5090")[1]
+
+
 def test_variants_are_cards_of_their_own() -> None:
     small, large = find_card("RTX 3080 10GB", MATRIX), find_card("NVIDIA GeForce RTX 3080 12GB", MATRIX)
     assert (small.bus_bits, small.bandwidth, small.tdp_w) == (320, 760.3, 320)

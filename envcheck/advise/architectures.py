@@ -244,7 +244,7 @@ def by_numbers(params: float, **shape: int | None) -> Architecture:
     bad = [k for k, v in given.items() if v < 1]
     if bad:
         raise UsageError(f"--{bad[0].replace('_', '-')} {given[bad[0]]} makes no model: it must be at least 1")
-    plain = [a for a in builtin() if a.kind == "llama" and a.experts == 1]
+    plain = [a for a in builtin() if a.kind == "llama" and a.experts == 1 and not a.legacy]
     near = min(plain, key=lambda a: abs(a.params - params) / a.params)
     factor = (params / near.params) ** (1 / 3)
     hidden = given.get("hidden") or max(near.head_dim, round(near.hidden * factor / near.head_dim) * near.head_dim)

@@ -61,6 +61,8 @@ def page(card: Card) -> list[str]:
         lines.append("  the rates of this chip are not known here")
     if card.tensor is not None and rates["id"] not in ("GV100", "TU10x GeForce", "TU10x"):
         lines.append("  2:4 sparsity doubles the Tensor figures on paper; dense models do not have it")
+    if rates.get("caveat"):
+        lines.append(f"  {rates['caveat']}")
     if row.laptop:
         lines.append("  a laptop's maker sets power and clock: 0.98 to 2.1 times these rates were measured")
     lines.append("checks:")
