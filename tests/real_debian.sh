@@ -2,7 +2,7 @@
 # The Debian recipe for real, without a GPU: debootstrap makes a machine with two kernels, a script of `envcheck plan`
 # installs Debian's own driver in it, and what DKMS built is read back with modinfo. Not run by pytest.
 #
-# usage: bash tests/real_debian.sh bookworm|trixie open|proprietary FOLDER MIRROR
+# usage: bash tests/real_debian.sh bookworm|trixie FOLDER MIRROR
 #
 # ONE_KERNEL=1 leaves the second kernel out, and with it half of the compiling.
 #
@@ -12,16 +12,16 @@
 # Points name functions in arguments, and single quotes keep words for the shell inside:
 # shellcheck disable=SC2329,SC2016
 set -Eeuo pipefail
-suite=${1:-} module=${2:-} folder=${3:?FOLDER, which must be new} mirror=${4:?MIRROR, the address above /debian and /debian-security}
+suite=${1:-} folder=${2:?FOLDER, which must be new} mirror=${3:?MIRROR, the address above /debian and /debian-security}
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 envcheck=$here/.venv/bin/envcheck
-case $suite-$module in
-  # an Ada card takes the open module where the archive has it; bookworm's has the proprietary one alone
-  bookworm-proprietary) version=12 branch=535 package=nvidia-kernel-dkms card='NVIDIA GeForce RTX 4090' device=0x2684 ;;
-  trixie-open) version=13 branch=550 package=nvidia-open-kernel-dkms card='NVIDIA GeForce RTX 4090' device=0x2684 ;;
-  trixie-proprietary) version=13 branch=550 package=nvidia-kernel-dkms card='NVIDIA GeForce GTX 1080' device=0x1b80 ;;
+# either module would drive this card; installers/debian-archive.json says why Debian's own is the proprietary one
+module=proprietary package=nvidia-kernel-dkms card='NVIDIA GeForce RTX 4090' device=0x2684
+case $suite in
+  bookworm) version=12 branch=535 ;;
+  trixie) version=13 branch=550 ;;
   *)
-    echo "usage: bash tests/real_debian.sh bookworm|trixie open|proprietary FOLDER MIRROR; not: $suite $module" >&2
+    echo "usage: bash tests/real_debian.sh bookworm|trixie FOLDER MIRROR; not: $suite" >&2
     exit 2
     ;;
 esac
@@ -138,9 +138,7 @@ point "ec_packages_installed sees $package, libcuda1, nvidia-smi, nvidia-persist
 point 'ec_have_kernel_headers sees the headers of the running and of the newest kernel' check ec_have_kernel_headers
 point "ec_modules_built sees branch $branch, $module, for every kernel" check ec_modules_built "$branch" "$module"
 point 'and does not take them for another branch' fails check ec_modules_built 999 "$module"
-if [[ $module == proprietary ]]; then
-  point 'nor for the open flavour' fails check ec_modules_built "$branch" open
-fi
+point 'nor for the open flavour' fails check ec_modules_built "$branch" open
 point 'ec_nouveau_blocked sees the blacklist of the packages' check ec_nouveau_blocked
 point 'ec_driver_ready says no: nothing is loaded' fails check ec_driver_ready "$branch" "$module"
 point 'libcuda.so.1 is in the loader cache' bash -c "chroot '$root' ldconfig -p | grep -q 'libcuda\.so\.1 '"

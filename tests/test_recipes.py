@@ -77,7 +77,11 @@ def all_jobs() -> list[DriverJob]:
             "debian-archive",
         ),
         ({"os_id": "debian", "os_version": "12", "repo": "debian12", "branch": "535"}, None),  # no open module fits
-        ({"os_id": "debian", "os_version": "13", "repo": "debian13", "branch": "550"}, "debian-archive"),
+        (
+            {"os_id": "debian", "os_version": "13", "repo": "debian13", "branch": "550", "module": "proprietary"},
+            "debian-archive",
+        ),
+        ({"os_id": "debian", "os_version": "13", "repo": "debian13", "branch": "550"}, None),  # it does not compile
         (
             {"os_id": "debian", "os_version": "11", "repo": None, "branch": "470", "module": "proprietary"},
             "debian-archive",
