@@ -67,7 +67,7 @@ class Recipe:
     family: tuple[str, ...]
     arch: tuple[str, ...]
     role: str  # driver, driver-file, container-toolkit, cuda-toolkit, support
-    parts: tuple[str, ...]  # files of installers/ that the steps call, beyond driver.sh: "apt.sh"
+    parts: tuple[str, ...]  # files of installers/ that the steps call, beyond driver.sh: "apt.sh"; none: by hand
     precedence: int  # lower first. 10: the distribution's archive, whose updates are tested with it; 20: NVIDIA's
     serves: tuple[Mapping[str, Any], ...]  # {"branches", "module"} and more, see above
     parameters: Mapping[str, Mapping[str, str]]
@@ -143,6 +143,12 @@ def role_steps(role: str, job: DriverJob, recipes: Recipes) -> tuple[Step, ...] 
     """The steps of the first recipe of this role (driver, driver-file, container-toolkit, cuda-toolkit), or None."""
     recipe = choose(job, recipes, role)
     return None if recipe is None else _steps(recipe, job, recipes.state_dir)
+
+
+def delivers(job: DriverJob, recipes: Recipes) -> bool:
+    """Whether a recipe brings this driver by itself; one without parts says what a person must do."""
+    recipe = choose(job, recipes, "driver-file" if job.file else "driver")
+    return recipe is not None and bool(recipe.parts)
 
 
 def choose(job: DriverJob, recipes: Recipes, role: str = "driver") -> Recipe | None:
@@ -257,7 +263,8 @@ def _values(recipe: Recipe, job: DriverJob, state_dir: str) -> dict[str, str]:
 def _chosen(choices: Mapping[str, str], job: DriverJob) -> str:
     """A parameter's text for this job, by the first of these that it has: "*" is for all others."""
     major = f"{job.os_id}-{(job.os_version or '').partition('.')[0]}"
-    keys = ("wsl" if job.wsl else "", job.module, job.repo or "", major, job.os_id, job.family or "", job.arch, "*")
+    first = ("wsl" if job.wsl else "", job.branch, job.module, job.repo or "")
+    keys = (*first, major, job.os_id, job.family or "", job.arch, "*")
     return next((choices[key] for key in keys if key in choices), "")
 
 

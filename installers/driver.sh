@@ -215,13 +215,26 @@ ec_undo_file() {
   ec_root rm -f -- "$EC_SYSROOT$1"
 }
 
-# ec_fetch URL SHA256 DESTINATION: https only, into root's own directory, under its name only when the sum is right.
+# ec_fetch URL SHA256 DESTINATION: into root's own directory, under its name only when the sum is right.
 ec_fetch() {
   local url=$1 sum=$2 destination=$3 part=$3.part
+  ec_download "$url" "$part"
+  if ((EC_DRY_RUN)); then return 0; fi
+  if [[ $(ec_sha256 "$part") != "$sum" ]]; then
+    ec_root_quietly rm -f -- "$part"
+    ec_die 1 "$url is not the file that was expected (SHA-256 differs from $sum). Nothing of it was used"
+  fi
+  ec_state_add "fetched $sum $destination"
+  ec_root_quietly mv -- "$part" "$destination"
+}
+
+# ec_download URL FILE: https only. Whoever calls it checks what came.
+ec_download() {
+  local url=$1 part=$2
   if [[ $url != https://* ]]; then ec_die 11 "$url is not https"; fi
   if ((!EC_DRY_RUN)); then
     ec_state_root_dir
-    ec_root_quietly mkdir -p -- "$(dirname -- "$destination")"
+    ec_root_quietly mkdir -p -- "$(dirname -- "$part")"
   fi
   if ec_have_command curl; then
     ec_root curl --proto '=https' --tlsv1.2 --fail --silent --show-error --location --retry 3 --max-time 300 -o "$part" "$url"
@@ -235,13 +248,6 @@ if not answer.geturl().startswith("https://"):
     sys.exit("redirected away from https")
 open(sys.argv[2], "wb").write(data)' "$url" "$part"
   fi
-  if ((EC_DRY_RUN)); then return 0; fi
-  if [[ $(ec_sha256 "$part") != "$sum" ]]; then
-    ec_root_quietly rm -f -- "$part"
-    ec_die 1 "$url is not the file that was expected (SHA-256 differs from $sum). Nothing of it was used"
-  fi
-  ec_state_add "fetched $sum $destination"
-  ec_root_quietly mv -- "$part" "$destination"
 }
 
 # ec_fetched SHA256 DESTINATION
@@ -270,10 +276,13 @@ ec_block_nouveau() {
 ec_rebuild_initramfs() {
   if ec_have_command update-initramfs; then
     ec_root update-initramfs -u -k all
-  elif ec_have_command dracut; then
-    ec_root dracut --force --regenerate-all
   elif ec_have_command mkinitcpio; then
     ec_root mkinitcpio -P
+  elif ec_have_command reinstall-kernels; then
+    # EndeavourOS: dracut's images have names of kernel-install there
+    ec_root reinstall-kernels
+  elif ec_have_command dracut; then
+    ec_root dracut --force --regenerate-all
   else
     ec_log "no tool for initial ram disks is here: where this system has one, build it anew by hand"
   fi

@@ -54,11 +54,44 @@ def all_jobs() -> list[DriverJob]:
         for row in recipe.serves if recipe.role == "driver" else ():
             for branch in row["branches"]:
                 repo = row.get("repo")
-                os_id = recipe.os[0] if repo is None else re.sub(r"\d+", "", repo)
+                named = [row["os"]] if isinstance(row.get("os"), str) else row.get("os", recipe.os)
+                letters = "" if repo is None else re.sub(r"\d+", "", repo)
+                os_id = letters if letters in named else named[0]
                 digits = "" if repo is None else re.sub(r"\D+", "", repo)
-                version = row.get("version") or (f"{digits[:2]}.{digits[2:]}" if len(digits) == 4 else digits)
+                version = row.get("version", row.get("at_least")) or (
+                    f"{digits[:2]}.{digits[2:]}" if len(digits) == 4 else digits
+                )
                 jobs.append(job(os_id=os_id, os_version=version, repo=repo, branch=branch, module=row["module"]))
     return jobs
+
+
+SLES, LEAP, WEED, MICRO = ({"os_id": id} for id in ("sles", "opensuse-leap", "opensuse-tumbleweed", "opensuse-microos"))
+G07, OLD = {"branch": "595"}, {"branch": "580", "module": "proprietary"}
+SUSE_AND_ARCH: list[tuple[dict[str, Any], str | None]] = [
+    ({**SLES, **G07, "os_version": "15.6", "repo": "sles15"}, "suse-cuda"),
+    ({**SLES, **G07, "os_version": "15.7", "repo": "sles15", "arch": "aarch64"}, "suse-cuda"),
+    ({**SLES, **G07, "os_version": "15.5", "repo": "sles15"}, None),
+    ({**SLES, "os_version": "15.5", "repo": "sles15"}, "suse-cuda"),
+    ({**SLES, "os_version": "15.6", "repo": "sles15"}, None),  # SUSE's packager replaced G06 there
+    ({**SLES, **OLD, "os_version": "15.7", "repo": "sles15"}, "suse-cuda"),
+    ({**SLES, **OLD, "os_version": "15.3", "repo": "sles15"}, None),
+    ({**SLES, **G07, "os_version": "16.0", "repo": "suse16"}, "suse-cuda"),
+    ({**LEAP, **G07, "os_version": "15.6", "repo": "opensuse15"}, "suse-cuda"),
+    ({**LEAP, **G07, "os_version": "15.6", "repo": "opensuse15", "arch": "aarch64"}, None),  # no such repository
+    ({**LEAP, **G07, "os_version": "16.0", "repo": "suse16", "arch": "aarch64"}, "suse-cuda"),
+    ({**WEED, "branch": "615", "os_version": "20261120", "repo": "suse16"}, "suse-cuda"),
+    ({**WEED, **G07, "os_version": "20261120", "repo": "suse16"}, None),  # a rolling system has one branch
+    ({**WEED, **OLD, "os_version": None, "repo": "suse16"}, "suse-cuda"),
+    ({**MICRO, "branch": "615", "os_version": "20261120", "repo": "suse16"}, "suse-micro"),
+    ({**MICRO, **OLD, "os_version": "20261120", "repo": "suse16"}, None),  # DKMS cannot build in a snapshot
+    ({"os_id": "sl-micro", "os_version": "6.1", "repo": "sles15"}, "suse-micro"),
+    ({"os_id": "arch", "os_version": None, "repo": None, "branch": "615"}, "arch"),
+    ({"os_id": "arch", "os_version": None, "repo": None, "branch": "580"}, None),
+    ({"os_id": "endeavouros", "os_version": None, "repo": None, "branch": "615"}, "arch"),
+    ({"os_id": "arch", "os_version": None, "repo": None, **OLD}, "arch-by-hand"),
+    ({"os_id": "manjaro", "os_version": None, "repo": None, "branch": "580"}, "arch-by-hand"),
+    ({"os_id": "cachyos", "os_version": None, "repo": None, **OLD}, "arch-by-hand"),
+]
 
 
 @pytest.mark.parametrize(
@@ -90,6 +123,7 @@ def all_jobs() -> list[DriverJob]:
         ({"os_id": "debian", "os_version": "13", "repo": "debian13"}, "nvidia-apt"),
         ({"os_id": "fedora", "os_version": "43", "repo": "fedora43"}, None),
         ({"os_id": "linuxmint", "os_version": "22"}, None),
+        *SUSE_AND_ARCH,
     ],
 )
 def test_the_distributions_own_archive_comes_first(changes: dict[str, Any], recipe: str | None) -> None:
@@ -149,14 +183,14 @@ def test_every_row_gives_whole_steps(role: str, case: DriverJob) -> None:
         assert step.title
         assert step.why
         assert step.source
-        assert step.argv
+        assert step.argv or step.id == "driver-by-hand"
         for argv in (step.argv, step.check or (), step.undo or ()):
             # a file of stanzas has blank lines; nothing else has an empty word
             assert "" not in argv or "ec_root_file" in argv[:3] or "ec_root_file_is" in argv[:4]
             assert not [word for word in argv if re.search(r"\{[a-z_0-9]+\}", word)]
             called = [word for word in argv if word.startswith("ec_")]
             assert set(called) <= functions
-        if step.argv[0] == "apt-get":
+        if step.argv[:1] == ("apt-get",):
             assert step.root
             assert "DPkg::Lock::Timeout=300" in step.argv
             assert "--no-install-recommends" not in step.argv
@@ -170,15 +204,25 @@ def defined_functions() -> set[str]:
     return set(re.findall(r"^(ec_[a-z_0-9]+)\(\)", text, re.MULTILINE))
 
 
+CHANGES_BY_OWN_UNDO = (
+    *("ec_suse_install", "ec_zypper_key", "ec_zypper_add_repo", "ec_zypper_lock", "ec_zypper_lock_absent"),
+    *("ec_suse_hold", "ec_transactional_key", "ec_transactional_install", "ec_arch_install"),
+)
+
+
 def test_what_installs_packages_or_writes_files_can_be_taken_back() -> None:
     for role, case in [*(("driver", case) for case in (*all_jobs(), *WITH_FABRIC)), *BESIDE]:
         steps = role_steps(role, case, RECIPES) or ()
         taken_back = {word for step in steps if step.undo for word in step.undo}
         for step in steps:
+            if not step.argv:
+                continue
             if step.argv[0] in ("ec_packages_install", "ec_ubuntu_modules", "ec_kernel_headers", "ec_display_install"):
                 assert step.id in taken_back, step.id
             if "install" in step.argv:
                 assert step.id in taken_back, step.id
+            if step.argv[0] in CHANGES_BY_OWN_UNDO:
+                assert step.undo, step.id
             if step.argv[0] == "ec_root_file":
                 assert step.undo == ("ec_undo_file", step.argv[1])
             if step.argv[0] in ("ec_service_on", "ec_fetch", "ec_root_copy", "ec_keep_file", "ec_fabric_install"):
@@ -247,6 +291,9 @@ def test_every_package_managers_part_has_the_whole_interface() -> None:
 
 def test_a_recipe_names_one_package_manager() -> None:
     for recipe in RECIPES.by_id.values():
+        if all(step["id"] == "driver-by-hand" for step in recipe.steps):
+            assert recipe.parts == ()
+            continue
         records = [part for part in recipe.parts if "\nec_packages_record()" in script_part(part)]
         assert len(records) == 1, recipe.id
 

@@ -32,6 +32,7 @@ from .steps import (
     companions_of,
     constraints_of,
     deliverable,
+    delivered_first,
     driver_job,
     install_job,
     system_steps,
@@ -174,7 +175,8 @@ def _options(context: Context) -> Iterator[DriverOption]:
             yield dataclasses.replace(option, action="none", branch=None)
             break
     if not target.driver_fixed and request.driver_change:
-        yield from changes(machine, target, matrix, request, own.view if own else nothing)
+        found = changes(machine, target, matrix, request, own.view if own else nothing)
+        yield from delivered_first(machine, matrix, context.recipes, request, found)
 
 
 def _satisfied(context: Context, option: DriverOption, best: Verdict, verdicts: list[Verdict]) -> Plan:

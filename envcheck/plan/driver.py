@@ -27,6 +27,7 @@ class DriverOption:
     action: str  # keep, install, upgrade, downgrade, replace, reboot, none
     branch: DriverBranch | None = None  # set where the plan brings a driver
     module: str | None = None
+    instead: str | None = None  # the branch that would come first, were it in the system's archives
 
 
 def present(machine: Machine, target: Target, matrix: Matrix) -> DriverOption | None:

@@ -75,7 +75,8 @@ def _driver(target: Target, option: DriverOption) -> Iterator[str]:
     if option.branch is not None:
         flavour = f", {option.module} kernel module" if option.module and not target.windows_driver else ""
         life = f"; its life ends {option.branch.eol}" if option.branch.eol and not option.branch.ended else ""
-        yield f"driver: {option.action} branch {option.branch.branch}{flavour}: it drives every GPU here{life}"
+        why = f"; this system's archives have it, and not {option.instead}" if option.instead else ""
+        yield f"driver: {option.action} branch {option.branch.branch}{flavour}: it drives every GPU here{why}{life}"
     elif option.action == "reboot":
         yield "driver: a reboot is due before it can serve"
     elif option.action == "keep":

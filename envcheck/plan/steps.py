@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import operator
 import re
+from collections.abc import Iterable
 
 from ..errors import UsageError
 from ..managers import get as get_manager
@@ -13,7 +14,7 @@ from ..managers.base import InstallJob
 from ..managers.mirrors import IndexChoice, resolve
 from ..matrix import Build, Constraint, Matrix, version_key
 from ..model import Machine, Python, PythonChoice, Request, Step, TorchChoice
-from ..recipes import DriverJob, Recipes, driver_steps, venv_support_steps
+from ..recipes import DriverJob, Recipes, delivers, driver_steps, venv_support_steps
 from .driver import DriverOption, module_flavours
 from .target import Target
 
@@ -212,6 +213,22 @@ def deliverable(
         if driver_steps(driver_job(machine, matrix, chosen, request), recipes) is not None:
             return chosen
     return option
+
+
+def delivered_first(
+    machine: Machine, matrix: Matrix, recipes: Recipes, request: Request, options: Iterable[DriverOption]
+) -> list[DriverOption]:
+    """Supported branches that the system's archives have before others: a rolling system has the current one alone."""
+
+    def elsewhere(option: DriverOption) -> bool:
+        ended = option.branch is None or option.branch.ended is True
+        return ended or not delivers(driver_job(machine, matrix, option, request), recipes)
+
+    found = list(options)
+    ranked = sorted(found, key=elsewhere)
+    if ranked and ranked[0] is not found[0] and found[0].branch is not None:
+        ranked[0] = dataclasses.replace(ranked[0], instead=found[0].branch.branch)
+    return ranked
 
 
 def system_steps(

@@ -22,6 +22,8 @@ FAMILIES = {
         ("apt-get", "apt-cache", "dpkg-query", "dpkg", "dpkg-deb", "update-initramfs"),
         "updates/dkms/nvidia-current.ko.xz",
     ),
+    "arch": (("pacman", "mkinitcpio"), "updates/dkms/nvidia.ko.zst"),
+    "suse": (("zypper", "rpm", "gpg", "dracut", "transactional-update"), "updates/nvidia.ko.zst"),
 }
 # What scripts may use of this machine. A real apt-get or update-initramfs must be out of reach of other families.
 TOOLS = (
@@ -33,6 +35,7 @@ TOOLS = (
         "chmod",
         "cksum",
         "cmp",
+        "comm",
         "cp",
         "cut",
         "date",
