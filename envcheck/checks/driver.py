@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from .base import CERTAIN, STRONG, SUPPORTING, WEAK, Outcome, skip
+from .base import CERTAIN, FAIL_FROM, STRONG, SUPPORTING, WEAK, Outcome, skip
 from .details import entries, events, mapping, os_packages, refused_for_its_key, secure_boot
-from .fixes import Steps, by_hand, cpu_torch, driver_steps, os_install, step
+from .fixes import Steps, by_hand, cpu_torch, driver_steps, os_install, run_file_away, step
 from .judge import fact, judge
 from .known import limit
 from .view import View, nums
@@ -266,8 +266,20 @@ def driver_library_mismatch(v: View) -> Outcome:
     Fix: reboot (or unload and load the modules); in a container remove the driver packages from the image.
     References: https://docs.nvidia.com/deploy/nvml-api/group__nvmlDeviceEnumvs.html
     """
-    facts = fact(
-        v.machine.problems.get("driver") or "the loaded module and the libraries differ", CERTAIN, v.state("mismatch")
+    origin = mapping(v, "driver_origin")
+    packages = [str(p) for p in origin.get("packages") or ()]
+    mixed = bool(origin.get("run_file") and packages)
+    facts = (
+        *fact(
+            v.machine.problems.get("driver") or "the loaded module and the libraries differ",
+            CERTAIN,
+            v.state("mismatch"),
+        ),
+        *fact(
+            f"the driver was installed twice: by NVIDIA's .run file, and as {', '.join(packages)[:120]}",
+            FAIL_FROM - 5,  # it may work until one of the two is updated
+            mixed,
+        ),
     )
     return judge(
         v,
@@ -279,6 +291,8 @@ def driver_library_mismatch(v: View) -> Outcome:
         fix=lambda: (
             by_hand("remove the driver's packages from the image: the host hands its own libraries in")
             if v.machine.os.container
+            else run_file_away(v)
+            if mixed
             else _reboot()
         ),
     )

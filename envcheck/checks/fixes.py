@@ -157,6 +157,20 @@ def container_toolkit(v: View, engines: tuple[str, ...]) -> Steps:
     )
 
 
+def run_file_away(v: View) -> Steps:
+    """Where NVIDIA's .run file installed the driver: no package may be put over it."""
+    told = v.fact("driver_origin")
+    if not isinstance(told, dict) or not told.get("run_file"):
+        return ()
+    title = "remove the driver of the .run file by its own uninstaller: packages over it would mix two drivers"
+    packages = [p for p in told.get("packages") or () if re.fullmatch(r"[a-z0-9][a-z0-9.+-]{1,60}", str(p))]
+    again = ("apt-get", "install", "--reinstall", "-y", *packages)
+    return (
+        step("run-file", title, "nvidia-uninstall", "--silent", root=True, reboot=not packages),
+        *((step("again", "bring the packages' files back", *again, root=True, reboot=True),) if packages else ()),
+    )
+
+
 def driver_steps(v: View) -> Steps:
     """Install or change the driver: the system stage of the script that ``plan`` writes for this machine.
 
@@ -177,8 +191,10 @@ def driver_steps(v: View) -> Steps:
     by_itself = [s for s in plan.steps if s.stage == "system" and s.argv]
     if not any(s.id.startswith("driver") for s in by_itself):  # no recipe: the plan's own sentence, no script
         return tuple(s for s in plan.steps if s.stage == "system" and s.id.startswith("driver")) or by_hand(PLANNED)
+    away = tuple(s for s in run_file_away(v) if s.id == "run-file")
     asked = ("--torch", plan.torch.version, "--cuda", plan.torch.tag) if current_build(v) else ()
     return (
+        *away,
         step(
             "driver-script",
             f"write the script that installs driver branch {plan.driver.target} ({plan.driver.module} module) here",
