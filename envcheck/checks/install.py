@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from .base import CERTAIN, FAIL_FROM, STRONG, WEAK, Outcome, skip
+import re
+
+from .base import CERTAIN, DECISIVE, FAIL_FROM, STRONG, WEAK, Outcome, skip
 from .fixes import Steps, by_hand, cuda_torch, current_build, pip, step
 from .judge import fact, judge
-from .known import limit
+from .known import limit, old_tags
 from .view import View, less, nums
 
 AREA = "build"
@@ -21,16 +23,51 @@ def wrong_wheel_index(v: View) -> Outcome:
     """
     tags = {row.tag for row in (v.matrix.builds(v.platform) if v.platform else ())}
     hit = v.text.find(r"download\.pytorch\.org/whl/(?:nightly/|test/)?((?:cu|rocm|xpu|cpu)[\d.]*)")
+    wanted = _not_found(v)
+    if wanted is None or (nums(wanted[0]) or (2,)) < (2,):
+        tags |= old_tags()
     absent = hit is not None and hit[1].startswith("cu") and bool(tags) and hit[1] not in tags
     unlisted = absent and v.has(r"from versions|No matching distribution|404|403|not found|Could not find")
-    facts = fact(f"the PyTorch index has no {hit[1] if hit else ''} for any release", CERTAIN + 2, unlisted)
+    variant = wanted is not None and re.search(r"\+(?:cu|cpu|rocm)", wanted[0])
+    plain = variant and wanted and wanted[0].split("+")[0] in {o.split("+")[0] for o in wanted[1] or ()}
+    facts = (
+        *fact(f"the PyTorch index has no {hit[1] if hit else ''} for any release", CERTAIN + 2, unlisted),
+        *fact(f"{wanted[0] if wanted else ''} was asked for, and the index has that release plain", CERTAIN, plain),
+    )
     return judge(
         v,
         "wrong-wheel-index",
         "the index in the command does not have that wheel",
         facts=facts,
+        at_most=STRONG if not unlisted and _begins_later(v) else 100,
         fix=lambda: cuda_torch(v, "the index that has it"),
     )
+
+
+def _not_found(v: View) -> tuple[str, tuple[str, ...] | None] | None:
+    """What pip did not find of torch and what it offers instead; () for none, None where it did not say."""
+    install = v.fact("install")
+    entries = install.get("not_found") if isinstance(install, dict) else None
+    for entry in entries or ():
+        name, _, version = str(entry.get("requirement", "")).partition("==")
+        if name.strip().lower() in ("torch", "pytorch") and nums(version.lstrip("=")):
+            versions = entry.get("versions")
+            return version.lstrip("="), None if versions is None else tuple(map(str, versions))
+    return None
+
+
+def _begins_later(v: View) -> str:
+    """The oldest release that pip offers this Python, where it is newer than the one asked for.
+
+    The source packages of 2017 (0.1.2) are what is left where no wheel at all fits.
+    """
+    wanted = _not_found(v)
+    if wanted is None or not wanted[1]:
+        return ""
+    offered = sorted((k, o) for o in wanted[1] if (k := nums(o)) and k > (0, 2))
+    if not offered:
+        return wanted[1][0] if (nums(wanted[0]) or ()) > (0, 2) else ""
+    return offered[0][1] if offered[0][0] > (nums(wanted[0]) or (99,)) else ""
 
 
 def python_without_wheel(v: View) -> Outcome:
@@ -52,6 +89,7 @@ def python_without_wheel(v: View) -> Outcome:
         r"from versions|No matching distribution|satisfies the requirement|not a supported wheel|no wheels with"
     )
     offered = {p for r in (v.matrix.builds(v.platform) if v.platform else ()) for p in r.pythons}
+    later = _begins_later(v)
     bare = not v.pasted and version is None and minor is not None and bool(offered) and minor not in offered
     facts = (
         *fact(
@@ -60,6 +98,11 @@ def python_without_wheel(v: View) -> Outcome:
             no_wheel and asked and not v.has(r"\+cu\d"),
         ),
         *fact(f"no torch release has a wheel for Python {minor}", STRONG, bare),
+        *fact(
+            f"torch {later and (_not_found(v) or ('',))[0]} was asked for, and what pip offers begins with {later}",
+            DECISIVE + 3,
+            later,
+        ),
     )
     return judge(
         v,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,33 @@ def old_pypi_cuda(torch: tuple[int, ...]) -> str | None:
     return next((str(r["cuda"]) for r in data()["pypi_cuda_of_old_torch"] if r["torch"] == key), None)
 
 
+def old_tags() -> frozenset[str]:
+    """Variants (``cu113``) that the PyTorch index has for releases before 2.0 alone."""
+    rows = [*data()["old_cuda"], *data()["old_torch_archs"]]
+    return frozenset("cu" + str(r["cuda"]).replace(".", "") for r in rows) | {"cu75"}
+
+
 def likely_cuda(v: View) -> str | None:
     """The build's CUDA as it is told, else that of PyPI's wheel of this version."""
     if v.torch_cuda is not None or v.cpu_build:
         return v.torch_cuda
-    return v.pypi_build if v.pypi_build != "cpu" else None
+    return _asked_cuda(v) or (v.pypi_build if v.pypi_build != "cpu" else None)
+
+
+def _asked_cuda(v: View) -> str | None:
+    """The CUDA variant of the one index that the report's install commands name for torch."""
+    install = v.fact("install")
+    if not v.pasted or not isinstance(install, dict) or install.get("not_found"):
+        return None
+    tags = {
+        hit[1]
+        for command in install.get("commands") or ()
+        if "torch" in command.get("packages", {})
+        for index in command.get("indexes") or ()
+        if (hit := re.search(r"/whl/(?:nightly/|test/)?cu(\d{2,3})\b", str(index)))
+    }
+    tag = tags.pop() if len(tags) == 1 else ""
+    return f"{tag[:-1]}.{tag[-1]}" if tag else None
 
 
 def less_equal(low: str | None, high: str | None) -> bool:
@@ -102,6 +125,20 @@ def build_archs(v: View) -> tuple[str, ...]:
     old = [*data()["old_cuda"], *data()["old_torch_archs"]]
     found = next((r["archs"] for r in old if r["cuda"] == key), ())
     return tuple("sm_" + a.replace(".", "") for a in found)
+
+
+def newer_than_toolkit(capability: str, toolkit: tuple[int, ...], matrix: Matrix) -> bool:
+    """Whether a compute capability came after a CUDA toolkit: by driver branch, before CUDA 11 by what it compiled."""
+    row, cuda = matrix.architectures.get(capability), matrix.cuda.get(".".join(map(str, toolkit[:2])))
+    if row is not None and row.first_branch and cuda is not None and cuda.linux:
+        return int(row.first_branch) > int(cuda.linux.split(".")[0])
+    rows = [r for r in data()["old_cuda"] if (nums(str(r["cuda"])) or ()) <= toolkit[:2]]
+    oldest = min((nums(str(r["cuda"])) or () for r in data()["old_cuda"]), default=())
+    if toolkit[:2] < oldest or rows:
+        compiled = max((nums(a) or () for r in rows for a in r["archs"]), default=nums(limit("common_arch_from")) or ())
+        have = nums(capability) or ()
+        return have > compiled if rows else have >= compiled
+    return False
 
 
 def capability_of(arch: str) -> tuple[int, int]:

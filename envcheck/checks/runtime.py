@@ -70,7 +70,7 @@ def mig_enabled(v: View) -> Outcome:
     on = [g for g in v.gpus if g.mig]
     named = "MIG-" in v.machine.env.get("CUDA_VISIBLE_DEVICES", "")
     trouble = v.cuda_available is False or v.has(
-        r"No CUDA GPUs|no CUDA-capable|device_count|only (?:one|1|sees)|invalid device|No devices"
+        r"No CUDA GPUs|no CUDA-capable|device_count|only (?:one|1|sees)|invalid device|No devices|num_gpus"
     )
     empty = [i for i, d in gpu_details(v) if d.get("mig_devices") == 0 and not v.pasted]
     facts = (
