@@ -238,7 +238,7 @@ def nccl_p2p_unsupported_geforce(v: View) -> Outcome:
     Fix: NCCL_P2P_DISABLE=1 NCCL_IB_DISABLE=1, or a newer NCCL.
     References: https://github.com/huggingface/accelerate/blob/main/src/accelerate/utils/environment.py
     """
-    told = bool(v.told("nccl-p2p-acs-iommu")) and _no_p2p(v)
+    told = bool(v.told("nccl-p2p-acs-iommu")) and _no_p2p(v) and _many(v)
     several = len(v.gpus) > 1 and _no_p2p(v) and "NCCL_P2P_DISABLE" not in v.machine.env and not v.pasted
     facts = (
         *fact(
