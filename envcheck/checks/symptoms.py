@@ -23,7 +23,7 @@ from .base import DECISIVE, STRONG, SUPPORTING, WEAK, Proof
 from .patterns import alternatives, anchors, compiled
 
 KINDS = {"decisive": DECISIVE, "strong": STRONG, "supporting": SUPPORTING, "weak": WEAK}
-MAX_TEXT = 600_000  # characters that are searched: the head and the tail of anything longer
+MAX_TEXT = 400_000  # characters that are searched: the head and the tail of anything longer
 MAX_LINE = 2_000
 MAX_HITS = 12  # of one row
 MAX_WINDOWS = 24  # occurrences of a plain word that are looked at
