@@ -1,4 +1,4 @@
-"""``doctor --from-report`` whole, on reports that are damaged, hostile or huge: it answers, agrees with itself, in time."""
+"""``doctor --from-report`` whole, on damaged, hostile or huge reports: it answers, agrees with itself, in time."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_no_rendering_lets_a_report_out(ask, data: bytes) -> None:  # type: igno
         assert code in (0, 1, 3)
         assert not CONTROL.search(out), form
         if form == "junit":
-            ET.fromstring(out)  # noqa: S314 - our own output
+            ET.fromstring(out)
         if form == "github":
             assert all(OURS.match(line) for line in out.splitlines() if line.startswith("::")), out
 
@@ -148,7 +148,7 @@ def test_hostile_words_in_an_error_line_stay_words(ask, word: str) -> None:  # t
         assert not CONTROL.search(out)
         assert not [line for line in out.splitlines() if line.startswith("::") and not OURS.match(line)]
         if form == "junit":
-            ET.fromstring(out)  # noqa: S314 - our own output
+            ET.fromstring(out)
         if form == "markdown":
             assert not [line for line in out.splitlines() if line.startswith("# pwned")] or out.count("````") >= 2
 
