@@ -84,6 +84,7 @@ def jetson_needs_nvidia_wheel(v: View) -> Outcome:
             STRONG,
             generic and v.cuda_available is False,
         ),
+        *fact("CUDA is not available on a Jetson", SUPPORTING, not version and v.cuda_available is False),
     )
     index = v.matrix.indexes.get("jetson")
     return judge(

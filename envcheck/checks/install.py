@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .base import CERTAIN, DECISIVE, FAIL_FROM, STRONG, WEAK, Outcome, skip
+from .base import CERTAIN, DECISIVE, FAIL_FROM, STRONG, SUPPORTING, WEAK, Outcome, skip
 from .fixes import Steps, by_hand, cuda_torch, current_build, pip, step
 from .judge import fact, judge
 from .known import limit, old_tags
@@ -28,8 +28,9 @@ def wrong_wheel_index(v: View) -> Outcome:
         tags |= old_tags()
     absent = hit is not None and hit[1].startswith("cu") and bool(tags) and hit[1] not in tags
     unlisted = absent and v.has(r"from versions|No matching distribution|404|403|not found|Could not find")
-    variant = wanted is not None and re.search(r"\+(?:cu|cpu|rocm)", wanted[0])
+    variant = re.search(r"\+((?:cu|cpu|rocm)[\d.]*)", wanted[0]) if wanted is not None else None
     plain = variant and wanted and wanted[0].split("+")[0] in {o.split("+")[0] for o in wanted[1] or ()}
+    nothing = bool(variant and wanted and wanted[1] == () and not unlisted and variant[1] in tags | old_tags())
     facts = (
         *fact(f"the PyTorch index has no {hit[1] if hit else ''} for any release", CERTAIN + 2, unlisted),
         *fact(f"{wanted[0] if wanted else ''} was asked for, and the index has that release plain", CERTAIN, plain),
@@ -39,7 +40,8 @@ def wrong_wheel_index(v: View) -> Outcome:
         "wrong-wheel-index",
         "the index in the command does not have that wheel",
         facts=facts,
-        at_most=STRONG if not unlisted and _begins_later(v) else 100,
+        # pip lists what PyPI has for this Python: where it lists nothing of a variant that exists, the Python is wrong
+        at_most=SUPPORTING if nothing else STRONG if not unlisted and _begins_later(v) else 100,
         fix=lambda: cuda_torch(v, "the index that has it"),
     )
 

@@ -191,7 +191,8 @@ class View:
             return torch.cuda_available
         hit = self.text.find(
             r"(?:cuda\.is_available\(\)|CUDA available|Is CUDA available)\)?"
-            r"\s{0,3}[:=?]?(?:\s|is|->|returns|>|\|){0,12}(True|False|Yes|No)\b"
+            r"\s{0,3}[:=?]?(?:\s|is|->|>|\||\b(?:i|me|get|gives?|still|always|just|only|prints?|shows?|outputs?"
+            r"|returns)\b){0,12}(True|False|Yes|No)\b"
         )
         if hit:
             return hit[1].lower() in ("true", "yes")
