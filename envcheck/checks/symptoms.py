@@ -3,7 +3,8 @@
 A row: ``code``; ``pattern`` (regular expression, matched without regard to case; one space matches any short run of
 white space, so that wrapped messages count); ``kind`` (decisive, strong, supporting, weak); ``needs`` (flags of the
 ``View``, ``!`` negates); ``with`` (patterns that must stand somewhere too); ``unless`` (patterns that must not);
-``source`` and ``date``.
+``source`` and ``date``; ``seen`` (an alternative of the pattern was read in that source; false where it was not opened
+or says it in other words).
 
 A row's regular expression is compiled only when the longest plain word of the pattern occurs in the text: most
 reports compile a handful of them, which keeps the start fast, and a megabyte is searched with ``str.find``.
@@ -39,6 +40,7 @@ class Row:
     kind: str
     source: str
     date: str
+    seen: bool = False
     needs: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
     unless: tuple[str, ...] = ()
@@ -69,6 +71,7 @@ def table() -> tuple[Row, ...]:
             kind=row["kind"],
             source=row["source"],
             date=row["date"],
+            seen=row["seen"],
             needs=tuple(row.get("needs", ())),
             also=tuple(row.get("with", ())),
             unless=tuple(row.get("unless", ())),
