@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 RUNS = 7
-ENVCHECK = str(Path(sys.executable).with_name("envcheck"))
+ENVCHECK = str(Path(sys.executable).absolute().with_name("envcheck"))
 REPORT = "torch 2.1.2+cu121\nRuntimeError: The NVIDIA driver on your system is too old (found version 11040).\n"
 
 
@@ -31,7 +31,7 @@ def seconds(argv: list[str], text: str = "") -> float:
 def main() -> None:
     if len(sys.argv) != 2:
         sys.exit("usage: python benchmarks/doctor_speed.py PYTHON_WITH_TORCH")
-    target = sys.argv[1]
+    target = str(Path(sys.argv[1]).absolute())
     compileall.compile_dir(Path(__file__).resolve().parent.parent / "envcheck", quiet=1)  # as an installed wheel is
     collect = [target, "-m", "torch.utils.collect_env"]
     with_torch = [ENVCHECK, "doctor", "--python", target]

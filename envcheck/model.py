@@ -130,7 +130,8 @@ class Step:
     """One action of a fix or of a script. ``argv`` is run as it stands: no shell ever parses it.
 
     ``check`` exits 0 where the step is already done; ``undo`` takes the step back. ``argv[0]`` may be a
-    function of ``installers/prelude.sh`` (they all start with ``ec_``).
+    function of a script part in ``installers/`` (they all start with ``ec_``); ``parts`` names those beyond the
+    common ones: the package manager's.
     """
 
     id: str
@@ -143,6 +144,7 @@ class Step:
     check: tuple[str, ...] | None = None
     undo: tuple[str, ...] | None = None
     source: str = ""
+    parts: tuple[str, ...] = ()  # "apt.sh"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,6 +230,10 @@ class Request:
     offline: str | None = None
     hashes: bool = False
     python_fixed: bool = False  # --python-version was given: never supply another
+    toolkit: bool = False  # the CUDA toolkit too, for who compiles
+    container_toolkit: str | None = None  # docker, podman, containerd
+    driver_file: str | None = None  # a local repository's package or a .run file, for a machine without a network
+    driver_sha256: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,18 @@
 """Typed view of ``installers/``: one JSON file per system and source, its steps as argv with named parameters.
 
-A recipe says what it can deliver (``serves``), so that choosing one is a query. Adding a system is adding a file.
+A recipe says what it can deliver (``serves``), which script parts its steps call (``parts``) and who goes first
+(``precedence``), so that choosing one is a query. Adding a system is adding a file.
+
+Rows of ``serves`` and the ``when`` of a step compare with the same keys, each of which may be left out:
+
+| key | holds where |
+|---|---|
+| ``os``, ``arch``, ``action``, ``module``, ``repo``, ``branch`` | the job has this value, or one of this list |
+| ``engine``, ``wsl``, ``file`` (its suffix) | the same |
+| ``version`` | the release is it, or below it: ``"9"`` holds for 9 and 9.4, ``"10.1"`` for neither 10 nor 10.10 |
+| ``not_version`` | the opposite |
+| ``feature`` | the machine has it: ``fabric`` (NVSwitch), ``nvlsm`` (NVLink switches managed over InfiniBand) |
+| ``at_least``, ``before`` | the release is that one or newer, or older: ``"10.1"`` is older than 10.10 |
 """
 
 from __future__ import annotations
@@ -9,17 +21,15 @@ import functools
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .errors import InputError
-from .matrix import data_path
+from .matrix import data_path, version_key
 from .model import Step
 from .record import dataclass
 
 STATE_DIR = "/var/lib/envcheck"
-# The distribution's own archive comes before a third party's: its updates are tested with it.
-ORDER = ("ubuntu-archive", "debian-archive", "nvidia-apt")
 VENV_SUPPORT = "python-venv"
 PLACEHOLDER = re.compile(r"\{([a-z_0-9]+)\}")
 
@@ -38,6 +48,12 @@ class DriverJob:
     branch: str  # "580"
     module: str  # open, proprietary
     installed: str | None
+    features: tuple[str, ...] = ()  # fabric, nvlsm
+    wsl: bool = False
+    toolkit: str | None = None  # "12.6": the CUDA toolkit to bring
+    engine: str | None = None  # docker, podman, containerd: who is to run containers with GPUs
+    file: str | None = None  # the user's own file of the driver, and its sum
+    file_sha256: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +66,10 @@ class Recipe:
     os: tuple[str, ...]
     family: tuple[str, ...]
     arch: tuple[str, ...]
-    serves: tuple[Mapping[str, Any], ...]  # {"version" or "repo", "module", "branches"}
+    role: str  # driver, driver-file, container-toolkit, cuda-toolkit, support
+    parts: tuple[str, ...]  # files of installers/ that the steps call, beyond driver.sh: "apt.sh"; none: by hand
+    precedence: int  # lower first. 10: the distribution's archive, whose updates are tested with it; 20: NVIDIA's
+    serves: tuple[Mapping[str, Any], ...]  # {"branches", "module"} and more, see above
     parameters: Mapping[str, Mapping[str, str]]
     keyrings: Mapping[str, str]  # repo -> SHA-256
     steps: tuple[Mapping[str, Any], ...]
@@ -92,6 +111,9 @@ def _load(file: str) -> Recipe:
             os=tuple(data["os"]),
             family=tuple(data.get("family", ())),
             arch=tuple(data["arch"]),
+            role=data.get("role", "driver"),
+            parts=tuple(data["parts"]),
+            precedence=data["precedence"],
             serves=tuple(data["serves"]),
             parameters=data["parameters"],
             keyrings=data.get("keyrings", {}),
@@ -114,24 +136,82 @@ def script_part(name: str) -> str:
 
 def driver_steps(job: DriverJob, recipes: Recipes) -> tuple[Step, ...] | None:
     """The system-stage steps that bring the driver, or None where no recipe delivers it."""
-    recipe = choose(job, recipes)
+    return role_steps("driver-file" if job.file else "driver", job, recipes)
+
+
+def role_steps(role: str, job: DriverJob, recipes: Recipes) -> tuple[Step, ...] | None:
+    """The steps of the first recipe of this role (driver, driver-file, container-toolkit, cuda-toolkit), or None."""
+    recipe = choose(job, recipes, role)
     return None if recipe is None else _steps(recipe, job, recipes.state_dir)
 
 
-def choose(job: DriverJob, recipes: Recipes) -> Recipe | None:
-    """The first recipe, in ``ORDER``, that delivers this branch and module to this system."""
-    known = [recipes.by_id[i] for i in ORDER if i in recipes.by_id]
-    return next((r for r in known if job.os_id in r.os and job.arch in r.arch and _serves(r, job)), None)
+def delivers(job: DriverJob, recipes: Recipes) -> bool:
+    """Whether a recipe brings this driver by itself; one without parts says what a person must do."""
+    recipe = choose(job, recipes, "driver-file" if job.file else "driver")
+    return recipe is not None and bool(recipe.parts)
+
+
+def choose(job: DriverJob, recipes: Recipes, role: str = "driver") -> Recipe | None:
+    """The first recipe, by precedence, that delivers this branch and module to this system."""
+    fitting = [r for r in recipes.by_id.values() if r.role == role and _is_for(r, job) and _serves(r, job)]
+    return min(fitting, key=lambda r: (r.precedence, r.id), default=None)
+
+
+def _is_for(recipe: Recipe, job: DriverJob) -> bool:
+    return job.arch in recipe.arch and (job.os_id in recipe.os or job.family in recipe.family)
 
 
 def _serves(recipe: Recipe, job: DriverJob) -> bool:
     return any(
-        job.branch in row["branches"]
-        and job.module == row["module"]
-        and ("version" not in row or row["version"] == job.os_version)
-        and ("repo" not in row or (row["repo"] == job.repo and job.repo in recipe.keyrings))
+        job.branch in row.get("branches", (job.branch,))
+        and _holds(row, job)
+        and ("repo" not in row or not recipe.keyrings or job.repo in recipe.keyrings)
         for row in recipe.serves
     )
+
+
+def _holds(row: Mapping[str, Any], job: DriverJob) -> bool:
+    """Whether the conditions of a row are those of the job: the table at the top of this module."""
+    same = {"os": job.os_id, "arch": job.arch, "action": job.action, "module": job.module, "repo": job.repo}
+    more = {"branch": job.branch, "engine": job.engine, "wsl": job.wsl, "file": _kind(job.file)}
+    for key, value in {**same, **more}.items():
+        wanted = row.get(key, value)
+        if value not in wanted if isinstance(wanted, list) else value != wanted:
+            return False
+    if row.get("feature", "") not in ("", *job.features):
+        return False
+    return _release_holds(row, job.os_version)
+
+
+def _kind(file: str | None) -> str | None:
+    """``deb``, ``rpm`` or ``run``, by the file's name."""
+    return file.rpartition(".")[2].lower() if file else None
+
+
+def _release_holds(row: Mapping[str, Any], version: str | None) -> bool:
+    release = _release(version)
+
+    def within(key: str) -> bool:
+        wanted = version_key(row[key])
+        return release[: len(wanted)] == wanted
+
+    return (
+        ("version" not in row or within("version"))
+        and ("not_version" not in row or not within("not_version"))
+        and ("at_least" not in row or release >= version_key(row["at_least"]))
+        and ("before" not in row or () < release < version_key(row["before"]))
+    )
+
+
+def _release(version: str | None) -> tuple[int, ...]:
+    """VERSION_ID as numbers: 10.1 is older than 10.10, and 9.7 belongs to 9. A string or a float says otherwise.
+
+    Empty for a rolling or an unreadable release, which is within none, older than none and newer than none.
+    """
+    try:
+        return version_key(version or "")
+    except ValueError:
+        return ()
 
 
 def venv_support_steps(job: DriverJob, recipes: Recipes) -> tuple[Step, ...]:
@@ -159,19 +239,7 @@ def verify_steps(target_python: Sequence[str], *, cpu: bool) -> tuple[Step, ...]
 
 def _steps(recipe: Recipe, job: DriverJob, state_dir: str) -> tuple[Step, ...]:
     values = _values(recipe, job, state_dir)
-    return tuple(_step(row, values, recipe) for row in _wanted(recipe, job))
-
-
-def _wanted(recipe: Recipe, job: DriverJob) -> Iterator[Mapping[str, Any]]:
-    for row in recipe.steps:
-        when = row.get("when", {})
-        if (
-            when.get("os", job.os_id) == job.os_id
-            and when.get("version", job.os_version) == job.os_version
-            and ("not_version" not in when or when["not_version"] != job.os_version)
-            and when.get("action", job.action) == job.action
-        ):
-            yield row
+    return tuple(_step(row, values, recipe) for row in recipe.steps if _holds(row.get("when", {}), job))
 
 
 def _values(recipe: Recipe, job: DriverJob, state_dir: str) -> dict[str, str]:
@@ -182,11 +250,22 @@ def _values(recipe: Recipe, job: DriverJob, state_dir: str) -> dict[str, str]:
         "nvarch": "sbsa" if job.arch == "aarch64" else job.arch,  # NVIDIA's repositories never say aarch64
         "sha256": recipe.keyrings.get(job.repo or "", ""),
         "state": state_dir,
+        "toolkit": (job.toolkit or "").replace(".", "-"),  # as package names have it: cuda-toolkit-12-6
+        "engine": job.engine or "",
+        "file": job.file or "",
+        "file_sha256": job.file_sha256 or "",
     }
     for name, choices in recipe.parameters.items():
-        text = choices.get(job.module, choices.get(job.os_id, ""))
-        values[name] = _fill(text, values)
+        values[name] = _fill(_chosen(choices, job), values)
     return values
+
+
+def _chosen(choices: Mapping[str, str], job: DriverJob) -> str:
+    """A parameter's text for this job, by the first of these that it has: "*" is for all others."""
+    major = f"{job.os_id}-{(job.os_version or '').partition('.')[0]}"
+    first = ("wsl" if job.wsl else "", job.branch, job.module, job.repo or "")
+    keys = (*first, major, job.os_id, job.family or "", job.arch, "*")
+    return next((choices[key] for key in keys if key in choices), "")
 
 
 def _fill(text: str, values: Mapping[str, str]) -> str:
@@ -216,4 +295,5 @@ def _step(row: Mapping[str, Any], values: Mapping[str, str], recipe: Recipe) -> 
         check=words("check"),
         undo=words("undo"),
         source=row.get("source", recipe.source),
+        parts=recipe.parts,
     )

@@ -1,13 +1,18 @@
 # shellcheck shell=bash
-# What the steps of Debian and Ubuntu call. Never: apt upgrade, autoremove, trusted=yes, a change of others' files.
+# What the steps of Debian and Ubuntu call: driver.sh's interface of package managers on apt and dpkg, and archives.
+# Never: apt upgrade, autoremove, trusted=yes, a change of others' files.
 #
 # Steps name functions in arrays, which shellcheck cannot follow; variables are read in other parts:
 # shellcheck disable=SC2329,SC2034
 
+ec_packages_hint() { printf 'sudo apt-get install %s\n' "$*"; }
+
+ec_desktop() { ec_packages_installed xserver-xorg-core || ec_packages_installed gdm3 || ec_packages_installed xwayland; }
+
 ec_owned_by_package() { dpkg-query -S "$1" >/dev/null 2>&1; }
 
-# ec_apt_installed PACKAGE...
-ec_apt_installed() {
+# ec_packages_installed PACKAGE...
+ec_packages_installed() {
   local name
   for name in "$@"; do
     if [[ $(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null) != installed ]]; then return 1; fi
@@ -19,24 +24,29 @@ ec_apt_candidate() {
   LC_ALL=C apt-cache policy "$1" 2>/dev/null | sed -n 's/^  Candidate: //p' | grep -v '^(none)$' || true
 }
 
-ec_apt_has() { [[ -n $(ec_apt_candidate "$1") ]]; }
+ec_packages_offered() { [[ -n $(ec_apt_candidate "$1") ]]; }
 
-# ec_apt_expect BRANCH PACKAGE...: names and archives change, so the branch is asked for before anything is installed.
-ec_apt_expect() {
+# ec_packages_expect BRANCH PACKAGE...: names and archives change, so the branch is asked for before anything is installed,
+# and whether apt can install them at all: a security update of a driver may leave out the module's package.
+ec_packages_expect() {
   local branch=$1 name candidate
   shift
   for name in "$@"; do
     candidate=$(ec_apt_candidate "$name")
-    if [[ ${candidate#*:} != "$branch"[.-]* ]]; then
+    if ((EC_DRY_RUN)) && [[ -z $candidate ]]; then
+      ec_log "  apt knows no $name yet: its branch is asked for once its archive is there"
+    elif [[ ${candidate#*:} != "$branch"[.-]* ]]; then
       ec_refuse "apt would install $name ${candidate:-(nothing)} here, and the plan needs branch $branch: the archive has moved on or a pin is in the way (apt-cache policy $name). Make a plan with another --driver-branch"
     fi
   done
+  if ((EC_DRY_RUN)) || LC_ALL=C apt-get -s install -y "$@" </dev/null >"$EC_TMP/resolved" 2>&1; then return 0; fi
+  ec_refuse "apt cannot install $* here: $(grep -e Depends: -e '^E:' "$EC_TMP/resolved" | tr -s '[:space:]' ' ')"
 }
 
-# ec_apt_record APT-GET-ARGV...: what it would add and take away, written down so that undo takes back only this.
-ec_apt_record() {
+# ec_packages_record COMMAND...: what it would add and take away, written down so that undo takes back only this.
+ec_packages_record() {
   local plan line word name version
-  if ((EC_DRY_RUN)); then return 0; fi
+  if [[ $1 != apt-get ]] || ((EC_DRY_RUN)); then return 0; fi
   ec_apt_sound
   if [[ " $* " != *" install "* ]]; then return 0; fi
   shift
@@ -58,16 +68,65 @@ ec_apt_record() {
 }
 
 ec_apt_sound() {
-  if [[ -n $(dpkg --audit 2>/dev/null) ]]; then
+  local found
+  found=$(dpkg --audit 2>/dev/null) || true
+  if [[ $found == *-dkms* ]]; then
+    ec_die 11 "the kernel module of a package could not be built (sudo dpkg --audit names the package, /var/lib/dkms/*/*/build/make.log says why). A kernel newer than the driver is the usual cause: remove that kernel, sudo dpkg --configure -a, then this script again. Or take everything back: --stage undo"
+  elif [[ -n $found ]]; then
     ec_die 11 "an earlier installation was interrupted: run sudo dpkg --configure -a, then this script again"
   fi
 }
 
-# ec_apt_install PACKAGE...: for functions whose list of packages only the machine knows.
-ec_apt_install() {
+# ec_apt_present PACKAGE: installed, or half: a module that could not be built leaves its package unconfigured.
+ec_apt_present() {
+  case $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) in
+    '' | not-installed | config-files) return 1 ;;
+  esac
+}
+
+# ec_packages_install PACKAGE...: for functions whose list of packages only the machine knows.
+ec_packages_install() {
   if ((!$#)); then return 0; fi
-  ec_apt_record apt-get -o DPkg::Lock::Timeout=300 install -y "$@"
+  ec_packages_record apt-get -o DPkg::Lock::Timeout=300 install -y "$@"
   ec_root apt-get -o DPkg::Lock::Timeout=300 install -y "$@"
+}
+
+ec_packages_drop() { ec_packages_install "${@/%/-}"; }
+
+# The upstream version of an installed package: 580.95.05 of 580.95.05-0ubuntu0.24.04.1.
+ec_packages_version() {
+  local version
+  if ! ec_packages_installed "$1"; then return 0; fi
+  version=$(dpkg-query -W -f '${Version}' "$1" 2>/dev/null)
+  version=${version#*:}
+  printf '%s\n' "${version%%-*}"
+}
+
+ec_packages_exact() {
+  local name=$1 version
+  while IFS= read -r version; do
+    if [[ -n $2 && ${version#*:} == "$2"-* || ${version#*:} == "$2" ]]; then
+      printf '%s\n' "$name=$version"
+      return 0
+    fi
+  done < <(LC_ALL=C apt-cache madison "$name" 2>/dev/null | awk -F '|' '{ gsub(/ /, "", $2); print $2 }')
+}
+
+# ec_module_packages FLAVOUR: by the names of Debian, of Canonical (nvidia-dkms-580-server-open) and of NVIDIA.
+ec_module_packages() {
+  local name pattern
+  for pattern in 'nvidia-*' 'linux-modules-nvidia-*'; do
+    dpkg-query -W -f '${Package} ${db:Status-Status}\n' "$pattern" 2>/dev/null || true
+  done | sed -n 's/ installed$//p' | while IFS= read -r name; do
+    case $name in
+      nvidia-open-kernel-dkms | nvidia-kernel-open-dkms | nvidia-dkms*-open | linux-modules-nvidia-*-open-*)
+        if [[ $1 == open ]]; then printf '%s\n' "$name"; fi
+        ;;
+      nvidia-kernel-dkms | nvidia-tesla-*-kernel-dkms | nvidia-dkms | nvidia-dkms-* | linux-modules-nvidia-*)
+        if [[ $1 == proprietary ]]; then printf '%s\n' "$name"; fi
+        ;;
+    esac
+  done
 }
 
 # ec_undo_packages STEP...: takes away what those steps added, brings back what they took away, and nothing else.
@@ -79,12 +138,12 @@ ec_undo_packages() {
       name=${line#* }
       # The kernel that runs is nobody's to remove.
       if [[ $name == *"$(uname -r)" && $name == linux-image-* ]]; then continue; fi
-      if ec_apt_installed "$name"; then words+=("$name-") gone+=("$name"); fi
+      if ec_apt_present "$name"; then words+=("$name-") gone+=("$name"); fi
     done < <(ec_state_values package)
     while IFS= read -r line; do
       if [[ $line != "$step "* ]]; then continue; fi
       line=${line#* }
-      if ec_apt_installed "${line%%=*}"; then continue; fi
+      if ec_packages_installed "${line%%=*}"; then continue; fi
       if LC_ALL=C apt-cache show "$line" >/dev/null 2>&1; then words+=("$line"); else words+=("${line%%=*}"); fi
     done < <(ec_state_values removed)
   done
@@ -115,11 +174,11 @@ ec_kernel_flavours() {
 ec_kernel_headers() {
   local kernel flavour wanted=()
   while IFS= read -r flavour; do
-    if ec_apt_has "linux-headers-$flavour"; then wanted+=("linux-headers-$flavour"); fi
+    if ec_packages_offered "linux-headers-$flavour"; then wanted+=("linux-headers-$flavour"); fi
   done < <(ec_kernel_flavours)
   while IFS= read -r kernel; do
-    if ec_apt_installed "linux-headers-$kernel"; then continue; fi
-    if ec_apt_has "linux-headers-$kernel"; then
+    if ec_packages_installed "linux-headers-$kernel"; then continue; fi
+    if ec_packages_offered "linux-headers-$kernel"; then
       wanted+=("linux-headers-$kernel")
     elif ec_needed_kernels | grep -Fxq -- "$kernel"; then
       ec_refuse "kernel $kernel has no package linux-headers-$kernel in the configured archives, so no module can be built for it. Boot a kernel of the distribution, or add the archive that this one came from"
@@ -127,20 +186,13 @@ ec_kernel_headers() {
       ec_log "kernel $kernel has no headers here: booted, it will have no NVIDIA driver"
     fi
   done < <(ec_all_kernels)
-  if ((${#wanted[@]})); then ec_apt_install "${wanted[@]}"; fi
-}
-
-ec_all_kernels() {
-  {
-    ec_needed_kernels
-    ec_kernels
-  } | sort -u
+  if ((${#wanted[@]})); then ec_packages_install "${wanted[@]}"; fi
 }
 
 ec_have_kernel_headers() {
   local kernel seen=0
   while IFS= read -r kernel; do
-    if ! ec_apt_installed "linux-headers-$kernel"; then return 1; fi
+    if ! ec_packages_installed "linux-headers-$kernel"; then return 1; fi
     seen=1
   done < <(ec_needed_kernels)
   ((seen))
@@ -151,10 +203,10 @@ ec_have_kernel_headers() {
 ec_ubuntu_modules() {
   local kernel flavour wanted=() own=()
   while IFS= read -r flavour; do
-    if ec_apt_has "linux-modules-nvidia-$1-$flavour"; then wanted+=("linux-modules-nvidia-$1-$flavour"); fi
+    if ec_packages_offered "linux-modules-nvidia-$1-$flavour"; then wanted+=("linux-modules-nvidia-$1-$flavour"); fi
   done < <(ec_kernel_flavours)
   while IFS= read -r kernel; do
-    if ec_apt_has "linux-modules-nvidia-$1-$kernel"; then
+    if ec_packages_offered "linux-modules-nvidia-$1-$kernel"; then
       wanted+=("linux-modules-nvidia-$1-$kernel")
     elif ec_needed_kernels | grep -Fxq -- "$kernel"; then
       own+=("$kernel")
@@ -166,53 +218,47 @@ ec_ubuntu_modules() {
     ec_kernel_headers
     wanted+=("nvidia-dkms-$1")
   fi
-  if ((${#wanted[@]})); then ec_apt_install "${wanted[@]}"; fi
-}
-
-# --- desktops ---
-
-# A machine with a graphical session loses it where only the compute half of a driver is installed.
-ec_desktop() { ec_apt_installed xserver-xorg-core || ec_apt_installed gdm3 || ec_apt_installed xwayland; }
-
-# ec_display_done PACKAGE
-ec_display_done() { ! ec_desktop || ec_apt_installed "$1"; }
-
-ec_display_install() {
-  if ec_desktop; then ec_apt_install "$1"; fi
+  if ((${#wanted[@]})); then ec_packages_install "${wanted[@]}"; fi
 }
 
 # --- archives ---
 
-# ec_debian_components COMPONENT...: an archive entry of its own beside Debian's, on the mirrors that are in use here.
-# No file of Debian's or of the user's is edited.
+# ec_debian_components COMPONENT...: an archive entry of its own beside Debian's, on the mirrors that are in use here,
+# for the components that are not on. No file of Debian's or of the user's is edited.
 ec_debian_components() {
-  local site suite lines=() stanza=() seen='' parts=$EC_TMP/sources
+  local site suite known name missing lines=() stanza=() parts=$EC_TMP/sources
   mkdir -p "$parts"
   cp -- "$EC_SYSROOT"/etc/apt/sources.list.d/*.* "$parts"/ 2>/dev/null || true
   rm -f -- "$parts"/envcheck-debian.sources
-  if [[ -z $(ec_debian_archives) ]]; then ec_root apt-get -o DPkg::Lock::Timeout=300 update; fi
-  while IFS='|' read -r site suite; do
-    if [[ ! $site =~ ^(https?|mirror\+https?|mirror)://[A-Za-z0-9./:_~%@+-]+$ || ! $suite =~ ^[a-z0-9./-]+$ ]]; then continue; fi
-    if [[ $seen == *"|$site $suite|"* ]]; then continue; fi
-    seen+="|$site $suite|"
-    stanza=("Types: deb" "URIs: $site" "Suites: $suite" "Components: $*")
+  if [[ -z $(ec_debian_archives "$parts") ]]; then ec_root apt-get -o DPkg::Lock::Timeout=300 update; fi
+  known=$(ec_debian_archives "$parts")
+  while IFS='|' read -r site suite name; do
+    if [[ $name != main || ! $site =~ ^(https?|mirror\+https?|mirror)://[A-Za-z0-9./:_~%@+-]+$ || ! $suite =~ ^[a-z0-9./-]+$ ]]; then continue; fi
+    missing=''
+    for name in "$@"; do
+      if ! grep -Fxq -- "$site|$suite|$name" <<<"$known"; then missing+=" $name"; fi
+    done
+    if [[ -z $missing ]]; then continue; fi
+    stanza=("Types: deb" "URIs: $site" "Suites: $suite" "Components:$missing")
     if ec_apt_signer "$parts/envcheck-debian.sources" "${lines[@]+"${lines[@]}"}" "${stanza[@]}"; then
       lines+=("${stanza[@]}")
       if [[ -n $EC_SIGNER ]]; then lines+=("Signed-By: $EC_SIGNER"); fi
       lines+=('')
     fi
-  done < <(ec_debian_archives)
+  done <<<"$known"
   if ((!${#lines[@]})); then
-    ec_refuse "apt has no archive of Debian's here (or its lists are missing: sudo apt-get update): add $* by hand"
+    ec_refuse "apt has no archive of Debian's here to which $* could be added (or its lists are missing: sudo apt-get update): add $* by hand"
     return 0
   fi
   ec_root_file /etc/apt/sources.list.d/envcheck-debian.sources "${lines[@]}"
 }
 
-# Debian's own archives as apt has them here: address|suite. Known from their signed Release files, not from their names.
+# ec_debian_archives FOLDER: Debian's own archives as the entries of this folder have them: address|suite|component. Known
+# from their signed Release files, not from their names.
 ec_debian_archives() {
   # shellcheck disable=SC2016  # apt's own variables
-  LC_ALL=C apt-get indextargets --format '$(REPO_URI)|$(RELEASE)' "Created-By: Packages" "Origin: Debian" "Component: main"
+  LC_ALL=C apt-get -o Dir::Etc::SourceParts="$1" indextargets --format '$(REPO_URI)|$(RELEASE)|$(COMPONENT)' \
+    "Created-By: Packages" "Origin: Debian" | sort -u
 }
 
 # ec_apt_signer FILE LINE...: sets EC_SIGNER to the Signed-By with which apt takes these lines. apt refuses two entries

@@ -57,10 +57,14 @@ ec_bind_python() {
 }
 
 # nvidia-smi, wherever it is: inside WSL it is often not on PATH, and a package's own in front of it cannot work.
+# Its exit codes are NVML's: 14 tells of a damaged InfoROM beside an answer that is whole (doctor's to judge).
 ec_nvidia_smi() {
-  local tool
+  local tool code
   for tool in "$EC_SYSROOT/usr/lib/wsl/lib/nvidia-smi" nvidia-smi /usr/bin/nvidia-smi; do
-    if ec_have_command "$tool" && ec_deadline 30 "$tool" "$@" </dev/null 2>/dev/null; then return 0; fi
+    if ! ec_have_command "$tool"; then continue; fi
+    code=0
+    ec_deadline 30 "$tool" "$@" </dev/null 2>/dev/null || code=$?
+    if ((code == 0 || code == 14)); then return 0; fi
   done
   return 1
 }

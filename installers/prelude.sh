@@ -239,6 +239,8 @@ ec_on_exit() {
   if [[ -n $EC_TMP ]]; then rm -rf -- "$EC_TMP"; fi
   if ((code)) && [[ -n $EC_NOW ]]; then
     ec_log "stopped: step $EC_NOW failed with exit code $code; when that is repaired, run this script again: it goes on there"
+    # dkms fails with 10 and 11, which here mean something else
+    if ((code == 10 || code == 11)); then code=1; fi
   fi
   exit "$code"
 }

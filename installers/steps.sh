@@ -79,6 +79,9 @@ ec_user_state_dir() {
 
 # --- steps ---
 
+# A package manager's part, where the script has one, takes the place of this: see driver.sh.
+ec_packages_record() { :; }
+
 ec_run_check() {
   local code=0
   if ((!${#EC_CHECK[@]})); then return 1; fi
@@ -157,7 +160,7 @@ ec_step_run() {
   if [[ ${EC_ARGV[0]} == ec_* ]]; then
     "${EC_ARGV[@]}"
   elif ((EC_ROOT)); then
-    if [[ ${EC_ARGV[0]} == apt-get ]]; then ec_apt_record "${EC_ARGV[@]}"; fi
+    ec_packages_record "${EC_ARGV[@]}"
     ec_root "${EC_ARGV[@]}"
   else
     ec_run "${EC_ARGV[@]}"

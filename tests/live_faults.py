@@ -172,6 +172,7 @@ def library(*names: str, directory: str = LIBRARIES) -> Fault:
 FAULTS: dict[str, tuple[str, Fault]] = {
     "no-nvidia-driver": (WORKSTATION, no_driver),
     "nouveau-loaded": (WORKSTATION, both(no_driver, put(links={f"{BUS}/driver": "../bus/pci/drivers/nouveau"}))),
+    "gpu-bound-to-vfio": (WORKSTATION, both(no_driver, put(links={f"{BUS}/driver": "../bus/pci/drivers/vfio-pci"}))),
     "secure-boot-blocks-module": (
         WORKSTATION,
         both(
@@ -274,6 +275,19 @@ FAULTS: dict[str, tuple[str, Fault]] = {
         both(no_driver, put(files={f"{BUS}/vendor": "0x1002\n", f"{BUS}/device": "0x73df\n"})),
     ),
     "windows-missing-runtime-dll": (WINDOWS, put(exists={r"C:\Windows\System32\msvcp140.dll": False})),
+    "windows-long-paths": (
+        WINDOWS,
+        both(
+            says(
+                "reg",
+                "query",
+                "LongPathsEnabled",
+                stdout="HKEY_LOCAL_MACHINE\\X\r\n    LongPathsEnabled    REG_DWORD    0x0\r\n",
+            ),
+            lambda raw: raw.update(json.loads(json.dumps(raw).replace("train", "t" * 90))),
+            lambda raw: raw["dirs"].update({d: [] for d in raw["dirs"] if d.endswith("site-packages")}),
+        ),
+    ),
     "windows-no-libuv": (
         WINDOWS,
         lambda raw: edit("envcheck.nvml", '{"done": true}', second_gpu(raw) + '{"done": true}')(raw),
@@ -330,6 +344,20 @@ FAULTS: dict[str, tuple[str, Fault]] = {
         ),
     ),
     "python-headers-missing": (WORKSTATION, put(exists={"/usr/include/python3.10/Python.h": False})),
+    "container-toolkit-missing": (WORKSTATION, put(which={"docker": "/usr/bin/docker"})),
+    "container-cdi-spec": (
+        WORKSTATION,
+        put(
+            which={"podman": "/usr/bin/podman", "nvidia-ctk": "/usr/bin/nvidia-ctk"},
+            dirs={"/etc/cdi": ["nvidia.yaml"]},
+            files={"/etc/cdi/nvidia.yaml": "- hostPath: /usr/lib/x86_64-linux-gnu/libcuda.so.535.183.01\n"},
+        ),
+    ),
+    "wrong-wheel-index": (WORKSTATION, put(env={"PIP_INDEX_URL": "https://download.pytorch.org/whl/cu125"})),
+    "extension-torch-mismatch": (
+        WORKSTATION,
+        packages("flash_attn-2.7.4.post1+cu12torch2.5cxx11abiFALSE.dist-info"),
+    ),
     "container-no-gpu-flag": (DOCKER, says("envcheck.nvml", stdout=NO_NVML)),
     "container-driver-capabilities": (DOCKER, put(env={"NVIDIA_DRIVER_CAPABILITIES": "utility"})),
     "container-cgroup-lost": (

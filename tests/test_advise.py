@@ -8,6 +8,8 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from envcheck.advise.architectures import find_model
 from envcheck.advise.choice import adapt, rank
@@ -173,6 +175,37 @@ def test_a_card_without_rates_is_not_predicted() -> None:
     choice = rank(BERT, make(), [thor])
     assert choice.ranked == ()
     assert "not known" in choice.disqualified[0].because
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.one_of(st.binary(max_size=80), st.text(max_size=60).map(lambda x: ("card,price\nRTX 4090," + x).encode())))
+def test_any_price_file_is_prices_or_an_input_error(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    file = tmp_path_factory.mktemp("prices") / "prices.csv"
+    file.write_bytes(data)
+    try:
+        prices = read_prices(str(file), MATRIX)
+    except InputError as error:
+        assert str(file) in str(error)
+        return
+    assert prices
+    assert all(0 < p < 1e9 for p in prices.values())
+
+
+def test_a_price_file_without_prices_is_an_input_error(tmp_path: Path) -> None:
+    file = tmp_path / "prices.csv"
+    for text in ("", "card,price\n", "# nothing yet\n", "{}"):
+        file.write_text(text)
+        with pytest.raises(InputError, match="names no price"):
+            read_prices(str(file), MATRIX)
+
+
+def test_laptops_are_no_candidates_unless_named(capsys: pytest.CaptureFixture[str]) -> None:
+    body = json.loads(run(capsys, "--model", "bert-base", "--all", "--format", "json")[1])
+    names = {c["name"] for c in body["candidates"]} | {d["name"] for d in body["disqualified"]}
+    assert not any("Laptop" in n or "Max-Q Design" in n for n in names)
+    text = run(capsys, "--model", "bert-base", "--card", "RTX 4070 Laptop GPU")[1]
+    assert "1 card holds it" in text
+    assert "its maker sets power and clock" in text
 
 
 def test_generation_is_bound_by_bandwidth() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import statistics
@@ -51,6 +52,29 @@ def test_both_guides_have_the_same_commands_tables_and_figures() -> None:
     assert re.findall(r"`envcheck [^`]*`", english) == re.findall(r"`envcheck [^`]*`", chinese)
     assert english.count("\n|") == chinese.count("\n|")
     assert BLOCK.findall(english) == BLOCK.findall(chinese)
+
+
+CLAIMS = ROOT.parent / "shared" / "facts" / "data" / "article_claims.json"
+ANSWERS = re.compile(r"^\| (\d+) \| (.+?) \| (.+?) \| (.+?) \|$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", GUIDES, ids=lambda p: p.name)
+def test_every_claim_of_the_articles_is_answered_with_a_source(path: Path) -> None:
+    rows = ANSWERS.findall(path.read_text(encoding="utf-8"))
+    assert [int(number) for number, *_ in rows] == list(range(1, 39))
+    without = [int(number) for number, _, _, source in rows if source == "-"]
+    assert without == [14, 36, 37]  # the article gives none, and there is none to give
+
+
+@pytest.mark.skipif(not CLAIMS.exists(), reason="the collected claims lie beside the repository alone")
+def test_the_answers_are_to_the_claims_that_were_collected() -> None:
+    claims = json.loads(CLAIMS.read_text(encoding="utf-8"))["claims"]
+    rows = ANSWERS.findall(GUIDES[1].read_text(encoding="utf-8"))
+    assert len(claims) == len(rows)
+    for claim, (number, said, _, _) in zip(claims, rows, strict=True):
+        known = {"10": "BERT loss", "12": "classification_report", "37": "论文"}.get(number)
+        words = [w for w in re.split(r"[^\w.]+|[，、：…]", said) if len(w) >= 3]
+        assert known or any(word in claim["quote"] for word in words), (claim["quote"], said)
 
 
 SHOWN = [text for language, text in BLOCK.findall(GUIDES[0].read_text(encoding="utf-8")) if text.startswith("$ ")]

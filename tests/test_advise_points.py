@@ -24,11 +24,11 @@ BOUNDS = {
     "bert-hf": (0.03, 0.10),
     "lora": (0.10, 0.15),
     "qlora": (0.10, 0.15),
-    "inference": (0.03, 0.25),
+    "inference": (0.03, 0.21),
     "resnet": (0.10, 0.25),
     "torchtune": (0.10, 0.10),
     "litgpt-lora": (0.10, 0.15),
-    "litgpt-qlora": (0.25, 0.30),
+    "litgpt-qlora": (0.20, 0.27),
 }
 
 
@@ -75,8 +75,9 @@ def test_the_peers_formulas_are_further_off() -> None:
         arch = find_model(point["model"])
         work = make(**{k: v for k, v in point.items() if k not in WHAT})
         ours.append(abs(estimate(arch, work).peak / point["bytes"] - 1))
-        theirs.append(abs(accelerate(arch, work) / point["bytes"] - 1))
-        model_states = deepspeed(arch, work)
+        weights, model_states = accelerate(arch, work), deepspeed(arch, work)
+        assert weights is not None
         assert model_states is not None
+        theirs.append(abs(weights / point["bytes"] - 1))
         zero.append(abs(model_states / point["bytes"] - 1))
     assert statistics.median(ours) < 0.03 < 0.5 < statistics.median(zero) < statistics.median(theirs)

@@ -408,3 +408,28 @@ def test_no_report_raises(pieces: list[str]) -> None:
     report = report_of("\n".join(pieces))
     assert report.verdict in ("healthy", "degraded", "broken", "undetermined")
     assert not [r for r in report.results if r.status == "crash"]
+
+
+def test_a_row_from_memory_is_said_to_be_one() -> None:
+    old = Machine(
+        os=OS(id="ubuntu", version="18.04", platform="linux", arch="x86_64"),
+        driver=Driver(version="396.54", state="ok"),
+        gpus=(Gpu(name="NVIDIA GeForce RTX 3090", compute_capability="8.6"),),
+        python=Python(version="3.7.5"),
+        torch=Torch(version="1.7.1", source="pip"),
+    )
+    told = {f.code: f for f in run_checks(old, MATRIX).findings}
+    assert "(unverified: a row of the matrix that was written down from memory)" in told["driver-too-old"].summary
+    assert "unverified" in told["gpu-arch-too-new"].evidence[0]
+    listed = dataclasses.replace(old, torch=Torch(version="1.8.1", source="pip"))
+    told = {f.code: f for f in run_checks(listed, MATRIX).findings}
+    assert "unverified" not in told["driver-too-old"].summary
+
+
+def test_a_matrix_without_a_limit_is_named() -> None:
+    from envcheck.matrix import Matrix
+
+    lame = Matrix({**MATRIX.data, "limits": []}, "lame.json")
+    machine = Machine(torch=Torch(version="2.2.2"), packages={"numpy": "2.0.0"})
+    (crash,) = [r for r in run_checks(machine, lame, only=("numpy2-old-torch",)).results if r.status == "crash"]
+    assert "lame.json: section 'limits' has no row 'numpy2_from_torch'" in crash.summary

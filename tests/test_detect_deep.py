@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -113,8 +116,6 @@ def test_a_library_from_elsewhere_is_a_conflict() -> None:
 
 
 def test_without_torch_nothing_is_started() -> None:
-    import dataclasses
-
     bare = dataclasses.replace(MACHINE, torch=None)
     assert look_deeper(LiveHost(), bare).facts["deep"] == {"skipped": "torch is not installed there"}
 
@@ -131,3 +132,77 @@ def test_deep_looks_at_this_machine_alone(other: str, tmp_path: Path, capsys: py
     path.write_text("torch 2.6.0", encoding="utf-8")
     assert main(["doctor", "--deep", other, str(path)]) == 2
     assert "--deep" in capsys.readouterr().err
+
+
+def real_torch() -> Machine:
+    """This interpreter with the torch that is installed in it; skips where none is."""
+    from envcheck.detect import detect
+
+    machine = detect(LiveHost(), python=sys.executable, full=True, interpreters_too=False)
+    if machine.torch is None:
+        pytest.skip("no torch is installed in this interpreter")
+    return machine
+
+
+def test_a_real_torch_says_what_it_loaded() -> None:
+    before = real_torch()
+    machine = look_deeper(LiveHost(), before)
+    assert machine.problems.get("deep") is None
+    assert machine.torch is not None and before.torch is not None
+    assert machine.facts["deep"]["torch"]["version"] == before.torch.version
+    assert machine.facts["deep"]["available"] is machine.torch.cuda_available
+    loaded = machine.facts["mapped_libraries"]
+    assert any(p.rpartition("/")[2].startswith("libtorch_cpu") and "-packages/torch/lib/" in p for p in loaded)
+    if machine.torch.cuda is None:
+        assert machine.torch.cuda_available is False
+        assert machine.facts["library_conflicts"] == before.facts.get("library_conflicts", [])
+
+
+def test_a_cpu_build_where_no_gpu_is_stays_no_fault() -> None:
+    bare = dataclasses.replace(
+        MACHINE,
+        driver=Driver(state="missing"),
+        gpus=(),
+        torch=Torch(version="2.13.0+cpu", source="pip", cuda_available=False),
+        facts={"pci": {"readable": True}, "torch": {"build": "cpu"}},
+    )
+    assert "cpu-only-torch" not in [f.code for f in run_checks(bare, load(None)).findings]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux") or shutil.which("cc") is None, reason="an ELF library")
+def test_a_library_that_is_really_loaded_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = real_torch()
+    other = tmp_path / "libcudart.so.12.1.105"
+    (tmp_path / "empty.c").write_text("int envcheck_nothing(void) { return 0; }\n", encoding="ascii")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", other, tmp_path / "empty.c"], check=True, timeout=60)
+    monkeypatch.setenv("LD_PRELOAD", str(other))
+    packages = {**machine.packages, "nvidia-cuda-runtime-cu12": "12.4.127"}
+    deeper = look_deeper(LiveHost(), dataclasses.replace(machine, packages=packages))
+    assert str(other) in deeper.facts["mapped_libraries"]
+    (conflict,) = [c for c in deeper.facts["library_conflicts"] if c.get("loaded")]
+    assert (conflict["path"], conflict["wheel"], conflict["older"]) == (str(other), "12.4.127", True)
+    assert "cuda-runtime-lib-conflict" in [f.code for f in run_checks(deeper, load(None)).findings]
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("import os; os.kill(os.getpid(), 6)", "ended with signal 6 during import torch"),
+        ("import sys; sys.exit(3)", "import torch failed: SystemExit: 3"),
+        ("raise RuntimeError('a word that no table knows')", "import torch failed: RuntimeError: a word that no table"),
+    ],
+)
+def test_what_ends_the_look_is_a_finding(source: str, says: str, deep: Use) -> None:
+    report = run_checks(deep(source), load(None))
+    assert report.verdict == "broken"
+    (finding,) = [f for f in report.findings if f.status == "fail"]
+    assert finding.code == "torch" and says in finding.summary
+
+
+def test_a_context_that_hangs_is_a_finding() -> None:
+    stage = '{"stage": "a CUDA context"}\n'
+    machine = told(MACHINE, CommandResult(argv=("x",), rc=None, stdout=stage, timed_out=True), 60.0)
+    report = run_checks(machine, load(None))
+    (finding,) = [f for f in report.findings if f.status == "fail"]
+    assert "a CUDA context did not end in 60 s in the target interpreter" in finding.summary
+    assert any("dmesg" in word for step in finding.fix for word in step.argv)

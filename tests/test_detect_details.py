@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from envcheck.checks import run_checks
-from envcheck.detect import detect
-from envcheck.detect.details import devices, environment, kernel, loader, memory
+from envcheck.detect import detect, snapshot
+from envcheck.detect.details import containers, devices, environment, indexes, kernel, loader, macos, memory, windows
 from envcheck.host import LiveHost, RecordedHost
 from envcheck.matrix import load
 from envcheck.model import Machine
+
+MACHINES = Path(__file__).parent / "machines"
 
 
 def test_device_nodes_and_what_the_user_may_do() -> None:
@@ -180,3 +183,159 @@ def test_this_machine_is_looked_at_in_full_without_root() -> None:
 
 def test_the_planner_does_not_wait_for_the_details() -> None:
     assert not {"memory", "build_tools", "modules", "device_nodes"} & set(detect(RecordedHost(record())).facts)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        (
+            "\r\nHKEY_LOCAL_MACHINE\\SYSTEM\\CurrentControlSet\\Control\\FileSystem\r\n"
+            "    LongPathsEnabled    REG_DWORD    0x1\r\n\r\n",
+            "LongPathsEnabled",
+            1,
+        ),
+        ("\r\nHKEY_LOCAL_MACHINE\\X\r\n    Version    REG_SZ    v14.40.33810.00\r\n", "Version", "v14.40.33810.00"),
+        ("    LongPathsEnabled    REG_DWORD    nonsense\n", "LongPathsEnabled", None),
+        ("ERREUR : le système n'a pas trouvé la clé\n", "Version", None),
+    ],
+)
+def test_the_registry_as_reg_prints_it(text: str, name: str, value: object) -> None:
+    assert windows.parse_reg(text, name) == value
+
+
+WINDOWS = "windows-11-rtx4090-572.16-torch"
+
+
+def test_windows_facts() -> None:
+    facts = snapshot.load(MACHINES / WINDOWS / "snapshot.json").facts
+    assert facts["windows"]["nvml_dll"] == r"C:\Windows\System32\nvml.dll"
+    assert facts["windows"]["nvcuda_dll"] and facts["windows"]["long_paths"] is True
+    assert facts["vcruntime"] == "14.40.33810.00"
+    assert facts["bundled"] == {"cudnn": True}  # cudnn64_9.dll in torch\\lib
+    first = facts["loaded_libraries"][0]
+    assert (first["name"], first["from"], first["version"]) == ("cublas64_12.dll", "PATH", "12")
+    assert first["path"].startswith(r"C:\Program Files\NVIDIA GPU Computing Toolkit\CUDA\v12.4\bin")
+    assert facts["gpu"]["0"]["driver_model"] == "WDDM"
+
+
+def test_the_old_folder_of_nvidia_smi_is_asked() -> None:
+    machine = snapshot.load(MACHINES / "windows-10-gtx1060-391.35-nvsmi-folder" / "snapshot.json")
+    assert (machine.driver.version, machine.driver.source) == ("391.35", "nvidia-smi")
+    assert machine.facts["windows"]["nvml_dll"].endswith(r"NVSMI\nvml.dll")
+
+
+def test_toolkits_and_cudnn_of_windows() -> None:
+    home = r"D:\Apps\NVIDIA GPU Computing Toolkit\CUDA"
+    header = "#define CUDNN_MAJOR 9\n#define CUDNN_MINOR 1\n#define CUDNN_PATCHLEVEL 0\n"
+    cudnn = r"D:\Apps\NVIDIA\CUDNN"
+    host = RecordedHost(
+        {
+            "platform": {"sys_platform": "win32", "machine": "AMD64", "version": "10.0.22631"},
+            "env": {"ProgramFiles": r"D:\Apps", "CUDA_PATH": rf"{home}\v11.8"},
+            "dirs": {home: ["v11.8", "v12.4"], cudnn: ["v9.1"], rf"{cudnn}\v9.1\include": ["12.4"]},
+            "files": {
+                rf"{home}\v12.4/version.json": '{"cuda": {"version": "12.4.1"}}',
+                rf"{cudnn}\v9.1\include\12.4\cudnn_version.h": header,
+            },
+            "exists": {rf"{home}\v11.8\bin\nvcc.exe": True},
+            "commands": [
+                {
+                    "argv": [rf"{home}\v11.8\bin\nvcc.exe", "--version"],
+                    "rc": 0,
+                    "stdout": "Cuda compilation tools, release 11.8, V11.8.89\r\n",
+                }
+            ],
+        }
+    )
+    machine = detect(host)
+    assert [(t.version, t.path) for t in machine.toolkits] == [("11.8", rf"{home}\v11.8"), ("12.4", rf"{home}\v12.4")]
+    assert [c.version for c in machine.cudnn] == ["9.1.0"]
+
+
+def test_requirements_of_another_platform_are_none_of_ours() -> None:
+    text = 'Requires-Dist: nvidia-cudnn-cu12==9.1.0.70; platform_system == "Linux" and platform_machine == "x86_64"\n\n'
+    assert environment.parse_pins(text, {}) == [{"name": "nvidia-cudnn-cu12", "wanted": "9.1.0.70", "have": None}]
+    assert environment.parse_pins(text, {}, "windows", "x86_64") == []
+    assert environment.parse_pins(text, {}, "linux", "aarch64") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "silicon"), [("1\n", True), ("0\n", False), ("", False), ("sysctl: unknown oid", False)]
+)
+def test_apple_silicon(text: str, silicon: bool) -> None:
+    assert macos.parse_arm64(text) is silicon
+
+
+def test_where_torch_would_load_each_library_from() -> None:
+    raw = json.loads((MACHINES / "ubuntu-22.04-rtx4090-550.144.03-torch-2.6.0" / "snapshot.json").read_text())["raw"]
+    told = {e["name"]: e for e in snapshot.replay(raw).facts["torch_libraries"]}
+    assert {e["from"] for e in told.values()} == {"wheel"} and len(told) == 6
+    assert told["libcudnn.so.9"]["version"] == "9.1.0.70"
+    assert told["libcudnn.so.9"]["path"].endswith("/site-packages/nvidia/cudnn/lib/libcudnn.so.9")
+    toolkit = "/usr/local/cuda-12.1/lib64"
+    raw["env"]["LD_LIBRARY_PATH"] = toolkit
+    names = ["libcudart.so.12", "libcudart.so.12.1.105", "libnvJitLink.so.12", "libnvJitLink.so.12.1.105"]
+    raw["dirs"][toolkit] = names
+    told = {e["name"]: e for e in snapshot.replay(raw).facts["torch_libraries"]}
+    # torch names its neighbours by DT_RPATH, before LD_LIBRARY_PATH; the wheels theirs by DT_RUNPATH, after it
+    assert told["libcudart.so.12"]["from"] == "wheel"
+    assert told["libnvJitLink.so.12"]["from"] == "LD_LIBRARY_PATH"
+    assert told["libnvJitLink.so.12"]["version"] == "12.1.105"
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ('{"runtimes": {"nvidia": {"args": [], "path": "nvidia-container-runtime"}}}', "nvidia-container-runtime"),
+        ('{"runtimes": {"nvidia": {"path": "/usr/bin/x; reboot"}}}', None),
+        ('{"runtimes": []}', None),
+        ("{", None),
+    ],
+)
+def test_docker_runtimes(text: str, path: str | None) -> None:
+    assert containers.parse_daemon(text) == path
+
+
+def test_pip_configuration_without_its_passwords() -> None:
+    text = (
+        "[global]\nindex-url = https://me:secret@pypi.example/simple\n"
+        "extra-index-url =\n    https://download.pytorch.org/whl/cu121\n# index-url = https://no.example\n"
+        "[install]\ntrusted-host = pypi.example\n"
+    )
+    found = indexes.parse_pip_conf(text)
+    assert found == ["https://pypi.example/simple", "https://download.pytorch.org/whl/cu121"]
+    assert indexes.addresses("torch=https://download.pytorch.org/whl/cu124 https://b.example/s") == [
+        "https://download.pytorch.org/whl/cu124",
+        "https://b.example/s",
+    ]
+
+
+def test_no_snapshot_keeps_a_password_of_pips_configuration() -> None:
+    raw = json.loads((MACHINES / "ubuntu-22.04-rtx4090-550.144.03-torch-2.6.0" / "snapshot.json").read_text())["raw"]
+    raw["files"]["/etc/pip.conf"] = "[global]\nindex-url = https://me:secret@pypi.example/simple\n"
+    for redact in (True, False):
+        assert "secret" not in json.dumps(snapshot.take(RecordedHost(raw), redact=redact))
+
+
+@pytest.mark.parametrize(
+    ("version", "metadata", "torch"),
+    [
+        ("2.7.4.post1+cu12torch2.5cxx11abiFALSE", "", "2.5"),
+        ("2.1.2+pt25cu124", "", "2.5"),
+        ("2.1.2+pt210cu128", "", "2.10"),
+        ("0.0.28.post3", "Name: xformers\nRequires-Dist: torch==2.5.1\n\nx", "2.5.1"),
+        ("0.0.28.post3", "Name: xformers\nRequires-Dist: torch>=2.4\n\nx", None),
+        ("2.7.4.post1", "", None),
+    ],
+)
+def test_the_torch_that_an_extension_was_built_for(version: str, metadata: str, torch: str | None) -> None:
+    assert environment.built_for(version, metadata) == torch
+
+
+@given(st.text(max_size=300))
+def test_parsers_of_configuration_take_any_text(text: str) -> None:
+    containers.parse_daemon(text)
+    containers.parse_cdi(text)
+    indexes.parse_pip_conf(text)
+    environment.built_for(text, text)
+    windows.parse_reg(text, "Version")

@@ -188,3 +188,32 @@ def test_what_is_shared_replays_to_the_same_findings(run, code: str, tmp_path: P
     assert again["findings"] == first["findings"] and again["verdict"] == first["verdict"]
     plan = run("plan", "--machine", str(shared), "--torch", "2.6", "--format", "json")
     assert plan.code == 0 and json.loads(plan.out)["satisfiable"] is True
+
+
+def test_every_fault_that_is_shared_replays_to_the_same_findings(tmp_path: Path) -> None:
+    """The text that `--share` writes, taken apart again: names are left out, and the raw record is not in it."""
+    from live_faults import FAULTS, raw_copy
+
+    from envcheck.checks import run_checks
+    from envcheck.detect import snapshot
+    from envcheck.detect.redact import Redactor
+    from envcheck.identify import identify
+    from envcheck.matrix import load
+    from envcheck.report.redact import redacted
+    from envcheck.report.share import as_share, shared_machine
+
+    matrix = load(None)
+    for code, (name, fault) in FAULTS.items():
+        folder = Path(__file__).parent / "machines" / name
+        raw = raw_copy(json.loads((folder / "snapshot.json").read_text(encoding="utf-8"))["raw"])
+        fault(raw)
+        report = redacted(run_checks(identify(snapshot.replay(raw), matrix), matrix), Redactor({"USER": "user"}))
+        file = tmp_path / "share.md"
+        file.write_text(as_share(report), encoding="utf-8")
+        machine = shared_machine(str(file))
+        assert machine is not None
+        again = run_checks(identify(machine, matrix), matrix)
+        assert again.verdict == report.verdict, code
+        assert [(f.code, f.summary, f.fix) for f in again.findings] == [
+            (f.code, f.summary, f.fix) for f in report.findings
+        ], code

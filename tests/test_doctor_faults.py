@@ -223,6 +223,8 @@ def test_every_recorded_profile_gives_a_complete_report(
     absent = isinstance(profile["system"]["cuda_driver_version"], dict)
     use_fake_nvml(profile, omit=["nvmlSystemGetCudaDriverVersion"] if absent else [])
     answer = doctor(no_bus)
+    undetermined = answer.data["verdict"] == "undetermined"
+    assert answer.code == (1 if answer.fails else 3 if undetermined else 0)
     works = profile["init"] == "NVML_SUCCESS"
     lost = [d for d in profile["devices"] if d["handle_ret"] != "NVML_SUCCESS"]
     if not works:

@@ -87,6 +87,31 @@ def test_trace_takes_attention_as_fused(tmp_path: Path) -> None:
 
 
 @needs_torch
+def test_trace_of_a_transformers_model_that_looks_for_packed_texts(tmp_path: Path) -> None:
+    """Its mask is built after reading the positions, which the meta device does not have."""
+    from envcheck.cli.trace import count
+
+    package = tmp_path / "transformers"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "masking_utils.py").write_text(
+        "def find_packed_sequence_indices(position_ids):\n"
+        "    return None if (position_ids == 0).all() else position_ids\n"
+        "def mask(position_ids):\n    return find_packed_sequence_indices(position_ids)\n"
+    )
+    (tmp_path / "model.py").write_text(
+        "import torch\nfrom transformers import masking_utils\n"
+        "class Model(torch.nn.Linear):\n"
+        "    def forward(self, x):\n"
+        "        masking_utils.mask(torch.arange(8, device=x.device))\n"
+        "        return super().forward(x)\n"
+        "def build(batch, seq):\n    return Model(64, 64, bias=False), torch.zeros(batch, seq, 64)\n"
+    )
+    found = count(f"{tmp_path / 'model.py'}:build", sys.executable, 2, 8, "fp32", 120)
+    assert found["saved_bytes"] == 2 * 8 * 64 * 4
+
+
+@needs_torch
 def test_trace_of_bert_agrees_with_the_formula(tmp_path: Path) -> None:
     """An encoder written with torch's own layers; its feed-forward has a dropout that BERT's has not."""
     from envcheck.cli.trace import count

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import xml.etree.ElementTree as ElementTree
+from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
@@ -19,6 +21,8 @@ from envcheck.gate.lines import NPD_LIMIT, as_nagios, as_npd, style_code
 from envcheck.gate.render import FORMATS, Rendering, render
 from envcheck.verify import REQUIRED
 
+junitparser: Any = pytest.importorskip("junitparser", reason="junitparser is not installed")
+prometheus_parser: Any = pytest.importorskip("prometheus_client.parser", reason="prometheus_client is not installed")
 STATUSES = ("pass", "warn", "fail", "skip", "unknown", "crash", "timeout")
 GITLAB_SCHEMA = {
     "type": "array",
@@ -63,10 +67,11 @@ def said_by(name: str, text: str) -> int:
         assert (data["exit_code"] == 0) == (data["verdict"] in ("healthy", "degraded")) or data["exit_code"] == 0
         return int(data["exit_code"])
     if name == "junit":
-        root = ElementTree.fromstring(text)
-        suite = root if root.tag == "testsuite" else root[0]
-        failures, errors = int(suite.get("failures", "0")), int(suite.get("errors", "0"))
-        assert failures == len(root.findall(".//failure")) and errors == len(root.findall(".//error"))
+        (suite,) = junitparser.JUnitXml.fromstring(text.encode())
+        results = [result for case in suite for result in case.result]
+        failures, errors = suite.failures, suite.errors
+        assert failures == sum(isinstance(r, junitparser.Failure) for r in results)
+        assert errors == sum(isinstance(r, junitparser.Error) for r in results)
         return 1 if failures else 3 if errors else 0
     if name == "gitlab":
         severities = [issue["severity"] for issue in json.loads(text)]
@@ -76,7 +81,11 @@ def said_by(name: str, text: str) -> int:
         stops = any(line.startswith("::error ") for line in text.splitlines())
         return {"broken": 1, "undetermined": 3}[verdict] if stops else 0
     if name == "prometheus":
-        return int(re.search(r"^envcheck_gate_exit_code (\d)$", text, re.MULTILINE)[1])  # type: ignore[index]
+        families = {f.name: f for f in prometheus_parser.text_string_to_metric_families(text)}
+        (verdict,) = [s.labels["verdict"] for s in families["envcheck_gate_verdict"].samples if s.value == 1]
+        code = int(families["envcheck_gate_exit_code"].samples[0].value)
+        assert verdict in {0: ("healthy", "degraded", "undetermined"), 1: ("broken",), 3: ("undetermined",)}[code]
+        return code
     if name == "nagios":
         assert text.count("\n") == 1 and text.count("|") == 1
         return {"OK": 0, "WARNING": 0, "CRITICAL": 1, "UNKNOWN": 3}[text.split()[1]]
@@ -109,6 +118,11 @@ def test_every_format_says_the_same_verdict(
             assert said_by(name, text) == code, name
         else:
             assert text.split(":")[0] == source.gated.verdict
+    # the codes for monitoring: 0 only where the gate's own is 0, and the words of their lines say the same
+    word = render("nagios", source).split()[1]
+    assert style_code(source.gated, "nagios") == {"OK": 0, "WARNING": 1, "CRITICAL": 2, "UNKNOWN": 3}[word]
+    assert (style_code(source.gated, "nagios") in (0, 1)) == (code == 0)
+    assert style_code(source.gated, "npd") == {0: 0, 1: 1, 3: 2}[code]
     if code == 0 and on_undetermined == "fail":
         assert all(r.met for r in source.gated.requirements)
         assert stopped is None
@@ -186,6 +200,81 @@ def hostile() -> Rendering:
     return rendering(policy, report, verification({"cudnn": "fail"}, on=on, summary=EVIL))
 
 
+FRAGMENTS = st.sampled_from(
+    [
+        *(
+            "::set-output name=verdict::healthy",
+            "::error::x",
+            "::stop-commands::x",
+            "::add-mask::a",
+            "##[add-path]/tmp",
+        ),
+        *("\n", "\r\n", "\r", "\t", "\0", "\x0b", "\x85", "\u2028", "\x1b]0;t\x07", "\x1b[31m", "\x9b2J", "\u202e"),
+        *("]]>", "<failure/>", "&#0;", "<!--", "|", "```", "````", "~~~", "@everyone", "<script>", "[a](javascript:b)"),
+        *(
+            '"',
+            "\\",
+            '\\n"} 1',
+            "{",
+            "%0A",
+            "%",
+            "'",
+            "$(id)",
+            "`id`",
+            "verdict<<envcheck_",
+            "EOF",
+            "\ud800",
+            "\U0001f600",
+            "x",
+        ),
+    ]
+)
+HOSTILE = st.lists(FRAGMENTS | st.text(max_size=5), max_size=12).map("".join)
+
+
+@settings(max_examples=120, deadline=None)
+@given(
+    gpu=HOSTILE, host=HOSTILE, path=HOSTILE, summary_=HOSTILE, driver=HOSTILE, status=st.sampled_from(["pass", "fail"])
+)
+def test_hostile_text_changes_no_verdict_no_command_and_no_series(
+    gpu: str, host: str, path: str, summary_: str, driver: str, status: str
+) -> None:
+    def shown(name: str, node: str, where: str, text: str, version: str) -> tuple[Rendering, dict[str, str]]:
+        on = machine(name=name, driver=version)
+        policy = Policy(require=("cudnn",), path=where, lines={"require": 2})
+        proven = verification({"cudnn": status}, on=on, summary=text)
+        source = rendering(policy, doctor({"torch": "warn"}, on=on, summary=text), proven)
+        source = dataclasses.replace(source, gated=dataclasses.replace(source.gated, node=node))
+        return source, {name: render(name, source) for name in FORMATS}
+
+    tame, plain = shown("NVIDIA L4", "node7", "/etc/p.toml", "as told", "580.95.05")
+    wild, texts = shown(gpu, host, path, summary_, driver)
+    assert (wild.gated.verdict, wild.gated.exit_code) == (tame.gated.verdict, tame.gated.exit_code)
+    for name, text in texts.items():
+        text.encode("utf-8")
+        if name != "npd":
+            assert said_by(name, text) == said_by(name, plain[name]), name
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]", text), name
+        assert commands_in(text) == commands_in(plain[name]), name
+    assert [i["check_name"] for i in json.loads(texts["gitlab"])] == [
+        i["check_name"] for i in json.loads(plain["gitlab"])
+    ]
+    assert all(PurePosixPath(i["location"]["path"]).parts[:1] != ("/",) for i in json.loads(texts["gitlab"]))
+    assert series(texts["prometheus"]) == series(plain["prometheus"])
+    assert len(texts["npd"].encode()) <= NPD_LIMIT + 1 and texts["npd"].count("\n") == texts["nagios"].count("\n") == 1
+    said, before = parse_outputs(outputs(wild.gated)), parse_outputs(outputs(tame.gated))
+    assert list(said) == list(before) and said["verdict"] == before["verdict"]
+
+
+def commands_in(text: str) -> list[str]:
+    """What a runner would obey: `::command` after blanks at the head of a line, `##[command]` anywhere."""
+    return re.findall(r"^\s*::([\w-]+)", text, re.MULTILINE) + re.findall(r"##\[([\w-]+)", text)
+
+
+def series(text: str) -> list[str]:
+    return [re.split(r"[{ ]", line)[0] for line in text.splitlines() if not line.startswith("#")]
+
+
 def test_hostile_text_gives_no_command_to_a_runner() -> None:
     source = hostile()
     for name in ("text", "github"):
@@ -229,7 +318,6 @@ def parse_outputs(text: str) -> dict[str, str]:
 
 
 def test_junitparser_reads_the_junit_report() -> None:
-    junitparser = pytest.importorskip("junitparser", reason="junitparser is not installed")
     suites = junitparser.JUnitXml.fromstring(render("junit", hostile()).encode())
     suite = next(iter(suites))
     assert suite.name == "envcheck gate"
@@ -238,8 +326,7 @@ def test_junitparser_reads_the_junit_report() -> None:
 
 
 def test_prometheus_client_reads_the_textfile() -> None:
-    parser: Any = pytest.importorskip("prometheus_client.parser", reason="prometheus_client is not installed")
-    families = {f.name: f for f in parser.text_string_to_metric_families(render("prometheus", hostile()))}
+    families = {f.name: f for f in prometheus_parser.text_string_to_metric_families(render("prometheus", hostile()))}
     assert families["envcheck_gate_exit_code"].samples[0].value == 1
     status = families["envcheck_check_status"].samples
     assert {"check": "cudnn", "area": "verify", "gpu": UUID} in [s.labels for s in status]

@@ -57,3 +57,6 @@ def test_the_command_shows_them(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert any(d["matters"] for d in json.loads(path.read_text())["differences"])
     assert "| differs | before | now |" in (tmp_path / "gate.md").read_text()
     assert main(["gate", "--against", str(tmp_path / "none.json")]) == 4
+    capsys.readouterr()
+    main(["gate", "--machine", str(now), "--against", str(now)])
+    assert "does not differ from" in capsys.readouterr().err

@@ -76,6 +76,11 @@ def test_a_pyproject_without_the_table_is_no_policy(tmp_path: Path) -> None:
         ("[gates]\n", "no key 'gates'. Did you mean 'gate'?"),
         ("[gate.gpu]\nzzz = 3\n", "Known: count, min-memory-gib"),
         ("[gate]\nrequire = ['cudn']\n", "no check 'cudn'. Did you mean 'cudnn'?"),
+        ("[gate]\nonly = ['drivr']\n", "no check 'drivr'. Did you mean 'driver'?"),
+        ("[gate]\nonly = ['cudnn']\n", "'cudnn' is a check of verify: it stands under require"),
+        ("[gate]\nskip = ['cudnn']\n", "'cudnn' is a check of verify: it stands under require"),
+        ("[gate]\nonly = ['gpu']\nrequire = ['driver']\n", "'driver' is required and not among only"),
+        ("[gate]\nskip = ['driver']\nrequire = ['driver']\n", "'driver' is required and left out by skip"),
         ("[gate]\nfail-on = 'never'\n", "none of fail, warn"),
         ("[gate]\nrequire = 'cudnn'\n", "expected a list"),
         ("[gate]\nrequire = [1]\n", "expected text"),
@@ -95,6 +100,12 @@ def test_a_bad_policy_is_refused_with_the_place_and_the_remedy(tmp_path: Path, t
         load_policy(written(tmp_path, text), KNOWN)
     assert said in str(error.value)
     assert "##[" not in str(error.value)
+
+
+def test_only_names_the_checks_of_doctor_that_count(tmp_path: Path) -> None:
+    policy = load_policy(written(tmp_path, '[gate]\nonly = ["driver", "gpu"]\n'), KNOWN)
+    assert policy.only == ("driver", "gpu") and as_plain(policy)["only"] == ["driver", "gpu"]
+    assert load_policy(written(tmp_path, "[gate]\n"), KNOWN).only == ()
 
 
 def test_an_unreadable_policy_is_an_input_error(tmp_path: Path) -> None:

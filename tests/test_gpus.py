@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+import struct
 import xml.etree.ElementTree as ElementTree
+import zlib
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from envcheck.advise.chart import draw, svg_bars, text_bars
+from envcheck.advise.chart import BLUE, draw, glyphs, svg_bars, text_bars
 from envcheck.advise.migrate import torch_range
 from envcheck.advise.precision import advise_precision
 from envcheck.advise.specs import PEAKS, Card, cards, find_card, identities, rate_table
@@ -124,6 +128,11 @@ def test_every_rate_names_its_source_and_is_used() -> None:
     assert all(set(row) & set(PEAKS) for row in rows)
 
 
+def test_a_rate_that_is_only_a_bound_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "upper bounds" in run(capsys, "show", "RTX 5090 D")[1]
+    assert "upper bounds" not in run(capsys, "show", "RTX 5090")[1]
+
+
 def test_variants_are_cards_of_their_own() -> None:
     small, large = find_card("RTX 3080 10GB", MATRIX), find_card("NVIDIA GeForce RTX 3080 12GB", MATRIX)
     assert (small.bus_bits, small.bandwidth, small.tdp_w) == (320, 760.3, 320)
@@ -138,7 +147,10 @@ def test_variants_are_cards_of_their_own() -> None:
         ("RTX 4080 Ti", "RTX 4080"),
         ("sm_89", "not a card"),
         ("A100 80GB", "A100-SXM4-80GB"),
-        ("RTX 3070 Laptop GPU", "no source"),
+        ("RTX 3080 Laptop GPU", "several cards"),
+        ("RTX 3050 Laptop GPU", "3050 6GB Laptop GPU. Say which"),
+        ("GTX 1060 Mobile", "no source"),
+        ("radeon 7900", "nvidia-smi prints it"),
         ("", "names no GPU"),
     ],
 )
@@ -240,14 +252,68 @@ def test_a_chart_escapes_its_labels() -> None:
 
 
 def test_bars_are_to_scale() -> None:
-    lines = text_bars([("one", 1.0), ("four", 4.0)], 8).splitlines()
-    assert [line.count("#") for line in lines] == [2, 8]
+    lines = text_bars([("one", 1.0), ("four", 4.0)], 29).splitlines()
+    assert [line.count("#") for line in lines] == [5, 20]
     assert text_bars([], 8) == ""
 
 
-def test_a_png_without_matplotlib_names_the_svg(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.tuples(st.text(st.characters(codec="ascii", min_codepoint=32), max_size=60), st.floats(0, 1e9)), max_size=6
+    ),
+    st.integers(0, 200),
+)
+def test_bars_are_never_wider_than_the_terminal(bars: list[tuple[str, float]], columns: int) -> None:
+    for line in text_bars(bars, columns).split("\n"):
+        assert len(line) <= max(20, columns)
 
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(UsageError, match=r"\.svg"):
-        draw("chart.png", [("a", 1.0)], "t")
+
+def unpacked(data: bytes) -> tuple[int, int, bytes]:
+    """(width, height, rows) of a PNG; every checksum is verified."""
+    assert data.startswith(b"\x89PNG\r\n\x1a\n")
+    place, chunks = 8, {}
+    while place < len(data):
+        size, kind = struct.unpack(">I4s", data[place : place + 8])
+        body = data[place + 8 : place + 8 + size]
+        assert struct.unpack(">I", data[place + 8 + size : place + 12 + size])[0] == zlib.crc32(kind + body)
+        chunks[kind] = body
+        place += 12 + size
+    width, height, depth, colour = struct.unpack(">IIBB", chunks[b"IHDR"][:10])
+    assert (depth, colour) == (8, 2)
+    return width, height, zlib.decompress(chunks[b"IDAT"])
+
+
+def test_a_png_needs_no_library_and_its_bars_are_to_scale(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "cards.png"
+    assert run(capsys, "list", "--series", "40", "--plot", str(file))[0] == 0
+    width, height, rows = unpacked(file.read_bytes())
+    assert len(rows) == height * (1 + 3 * width)
+    width, height, rows = unpacked(draw("c.png", [("one", 1.0), ("four", 4.0)], "title"))
+    blue = [
+        sum(rows[start + i : start + i + 3] == bytes(BLUE) for i in range(1, 1 + 3 * width, 3))
+        for start in range(0, len(rows), 1 + 3 * width)
+    ]
+    assert sorted(set(blue)) == [0, 210, 840]
+    assert bytes((0, 0, 0)) in rows  # the words
+
+
+def test_the_font_has_every_printable_character() -> None:
+    assert len(glyphs()) == 95
+    assert {len(g) for g in glyphs()} == {13}
+    assert not any(glyphs()[0])
+    assert all(any(g) for g in glyphs()[1:])
+
+
+def test_laptops_are_cards_of_their_own_and_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    board, laptop = find_card("RTX 4090", MATRIX), find_card("NVIDIA GeForce RTX 4090 Laptop GPU", MATRIX)
+    assert (board.sm_count, board.memory_gib) == (128, 24)
+    assert (laptop.sm_count, laptop.memory_gib, laptop.row.chip) == (76, 16, "AD103")
+    assert find_card("NVIDIA GeForce RTX 2080 SUPER", MATRIX).row.laptop is False
+    assert find_card("NVIDIA GeForce RTX 2080 Super", MATRIX).row.laptop is True
+    assert find_card("geforce rtx 2080 super", MATRIX).row.laptop is False
+    assert "Laptop" not in run(capsys, "list")[1]
+    listed = run(capsys, "list", "--laptops", "--series", "40")[1]
+    assert "GeForce RTX 4090 Laptop GPU" in listed
+    assert "GeForce RTX 4090  " not in listed
+    assert "sets power and clock" in run(capsys, "show", "RTX 4090 Laptop GPU")[1]

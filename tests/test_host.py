@@ -10,8 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from envcheck.host import READ_LIMIT, LiveHost, RecordedHost, RecordingHost, glob
+from envcheck.host.base import matching
 
 HOST = LiveHost()
 POSIX = pytest.mark.skipif(os.name != "posix", reason="processes and signals of POSIX")
@@ -249,3 +252,14 @@ def test_live_platform_facts() -> None:
     facts = HOST.platform
     assert facts.sys_platform == sys.platform
     assert facts.machine and facts.release
+
+
+@given(
+    st.lists(st.text(alphabet="torch-_.[]*?2a", max_size=8), max_size=12),
+    st.lists(st.text(alphabet="torch-_.[]*?2a", max_size=6), max_size=5),
+)
+def test_names_fit_as_the_shell_says(names: list[str], patterns: list[str]) -> None:
+    import fnmatch
+
+    expected = sorted(n for n in names if not patterns or any(fnmatch.fnmatchcase(n, p) for p in patterns))
+    assert matching(names, patterns) == tuple(expected)

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from live_faults import FAULTS, MIG, WORKSTATION, gpu, raw_copy, says
+from live_faults import FAULTS, MIG, WINDOWS, WORKSTATION, gpu, raw_copy, says, torch
 
 from envcheck.checks import Report, run_checks
 from envcheck.detect import snapshot
@@ -60,7 +60,7 @@ def test_the_twins_are_healthy_altogether(name: str) -> None:
 
 def test_every_cause_that_can_be_told_live_has_a_fault(shared: Path) -> None:
     causes = json.loads((shared / "cases" / "causes.json").read_text(encoding="utf-8"))["causes"]
-    live = {c["slug"] for c in causes if c["live_check"].startswith("yes")} - NOT_LIVE
+    live = {c["slug"] for c in causes if not c["live_check"].startswith("no ")} - NOT_LIVE
     assert live - set(FAULTS) == set()
 
 
@@ -96,3 +96,42 @@ def test_what_root_would_add_is_said() -> None:
     report = report_of(raw)
     assert report.verdict == "healthy"
     assert "not looked at: kernel log: only root may read it here" in as_text(report)
+
+
+def test_an_intel_python_on_apple_silicon() -> None:
+    fires = [f.code for f in report_of(json.loads(raw_of("macos-14-m2-rosetta"))).findings]
+    quiet = [f.code for f in report_of(json.loads(raw_of("macos-14-m3"))).findings]
+    assert fires == ["macos-no-cuda", "macos-rosetta-python"]
+    assert quiet == ["macos-no-cuda"]
+
+
+def test_a_driver_of_windows_without_cuda() -> None:
+    raw = raw_copy(json.loads(raw_of(WINDOWS)))
+    raw["exists"][r"C:\Windows\System32\nvcuda.dll"] = False
+    (finding,) = report_of(raw).findings
+    assert (finding.code, finding.status) == ("no-nvidia-driver", "fail")
+    assert "nvcuda.dll" in finding.evidence[0]
+
+
+def test_torch_2_4_0_wants_another_dll() -> None:
+    raw = raw_copy(json.loads(raw_of(WINDOWS)))
+    torch("2.4.0+cu124", "12.4")(raw)
+    assert "windows-missing-runtime-dll" in [f.code for f in report_of(raw).findings]
+    raw["exists"][r"C:\Windows\System32\libomp140.x86_64.dll"] = True
+    assert "windows-missing-runtime-dll" not in [f.code for f in report_of(raw).findings]
+
+
+def test_a_card_of_a_virtual_machine_is_the_one_finding() -> None:
+    name, fault = FAULTS["gpu-bound-to-vfio"]
+    raw = raw_copy(json.loads(raw_of(name)))
+    fault(raw)
+    assert [f.code for f in report_of(raw).findings if f.status == "fail"] == ["gpu-bound-to-vfio"]
+
+
+def test_a_full_shm_on_any_machine() -> None:
+    raw = raw_copy(json.loads(raw_of(WORKSTATION)))
+    (look,) = [c for c in raw["commands"] if c["argv"] == ["envcheck.look"]]
+    look["stdout"] += "tmpfs 33554432 33550000 4432 100% /dev/shm\n"
+    (finding,) = report_of(raw).findings
+    assert (finding.code, finding.status) == ("shm-too-small", "warn")
+    assert finding.evidence == ("/dev/shm is full: 4 of 32768 MiB are free",)

@@ -230,3 +230,13 @@ def test_all_candidates_are_judged_and_ordered() -> None:
 def test_a_local_version_names_its_variant() -> None:
     answer = plan(machine("RTX 4090", driver="580.95.05"), torch="2.7.1+cu126")
     assert chosen(answer) == "2.7.1+cu126"
+
+
+def test_the_proprietary_module_is_taken_where_the_archive_has_no_open_one() -> None:
+    answer = plan(machine("RTX 4090", os="debian-12"), driver_branch="535")
+    assert answer.driver is not None
+    assert answer.driver.module == "proprietary"
+    assert "nvidia-kernel-dkms" in {word for step in answer.steps for word in step.argv}
+    both = plan(machine("RTX 4090", os="debian-13"))
+    assert both.driver is not None
+    assert both.driver.module == "open"  # NVIDIA's repository has both

@@ -12,7 +12,7 @@ import pytest
 
 from envcheck.model import Machine
 from envcheck.probe import faults, numerics, trials
-from envcheck.probe.channel import plain
+from envcheck.probe.channel import ends, plain
 from envcheck.verify import Options, rehearse
 from envcheck.verify.run import Probes
 from envcheck.verify.session import judge
@@ -151,6 +151,14 @@ class TestNumerics:
             after = faults.spoil(Seeded(number), before)
             changed = before.view(torch.int16) ^ after.view(torch.int16)
             assert sorted(bin(int(c)).count("1") for c in changed.flatten()) == [0] * 15 + [1]
+
+
+def test_a_long_text_keeps_its_end() -> None:
+    """torch.compile's workers put a traceback before the reason."""
+    text = ends("x" * 9000 + "fatal error: Python.h: No such file")
+    assert len(text) < 4100
+    assert text.startswith("xxx") and text.endswith("Python.h: No such file")
+    assert ends("short") == "short"
 
 
 def write_torch(folder: Path, body: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from envcheck.probe import nvml
 
 HERE = Path(__file__).parent
 CODE = """
@@ -101,3 +104,44 @@ def test_an_old_driver_gives_nothing_rather_than_a_wrong_thing(libraries: Path) 
 
 def test_cuda_names_its_own_failure(libraries: Path) -> None:
     assert ask(libraries, FAKE_CU="100")["init"] == {"name": "CUDA_ERROR_NO_DEVICE", "code": 100}
+
+
+def layout(struct: Any) -> list[tuple[int, int]]:
+    """Offset and size of every field: what the library sees of it."""
+    fields = [getattr(struct, item[0]) for item in struct._fields_]
+    return [(field.offset, field.size) for field in fields]
+
+
+def test_structs_and_numbers_are_those_of_nvml() -> None:
+    """Against nvidia-ml-py, which NVIDIA generates from nvml.h; the target's environment need not have it."""
+    import pynvml
+
+    for ours, theirs in (
+        (nvml._Metric, pynvml.c_nvmlGpmMetric_t),
+        (nvml._MetricInfo, pynvml.c_metricInfo_t),
+        (nvml._Support, pynvml.c_nvmlGpmSupport_t),
+        (nvml._Process, pynvml.c_nvmlProcessInfo_v3_t),
+    ):
+        assert layout(ours) == layout(theirs), ours
+        assert ctypes.sizeof(ours) == ctypes.sizeof(theirs)
+    # the array at the end has more room than any driver fills; all that lies before it must agree
+    assert layout(nvml._MetricsGet)[:-1] == layout(pynvml.c_nvmlGpmMetricsGet_t)[:-1]
+    assert nvml._MetricsGet.metrics.offset == pynvml.c_nvmlGpmMetricsGet_t.metrics.offset
+    assert pynvml.NVML_GPM_METRIC_MAX < nvml.GPM_METRICS_ROOM
+    assert pynvml.NVML_GPM_METRICS_GET_VERSION == pynvml.NVML_GPM_SUPPORT_VERSION == 1
+    assert (nvml.GPM_ANY_TENSOR, nvml.GPM_HMMA) == (
+        pynvml.NVML_GPM_METRIC_ANY_TENSOR_UTIL,
+        pynvml.NVML_GPM_METRIC_HMMA_TENSOR_UTIL,
+    )
+    assert (nvml.CLOCK_SM, nvml.CLOCK_MEMORY) == (pynvml.NVML_CLOCK_SM, pynvml.NVML_CLOCK_MEM)
+    reasons = {
+        0x2: pynvml.nvmlClocksThrottleReasonApplicationsClocksSetting,
+        0x4: pynvml.nvmlClocksThrottleReasonSwPowerCap,
+        0x8: pynvml.nvmlClocksThrottleReasonHwSlowdown,
+        0x10: pynvml.nvmlClocksThrottleReasonSyncBoost,
+        0x20: pynvml.nvmlClocksThrottleReasonSwThermalSlowdown,
+        0x40: pynvml.nvmlClocksThrottleReasonHwThermalSlowdown,
+        0x80: pynvml.nvmlClocksThrottleReasonHwPowerBrakeSlowdown,
+    }
+    assert all(bit == value for bit, value in reasons.items())
+    assert set(nvml.THROTTLE) == set(reasons)

@@ -9,13 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from envcheck.model import Machine
-from envcheck.probe import collectives
+from envcheck.probe import collectives, distributed
 from envcheck.verify.run import SCRIPT
 from envcheck.verify.system import judge_nccl
 from envcheck.verify.words import Context
@@ -79,8 +80,19 @@ def test_a_rank_that_hangs_is_named(tmp_path: Path) -> None:
     assert not any("done" in item for item in lines)
 
 
+def test_a_hang_after_a_slow_start_is_named_in_time() -> None:
+    """The budget counts from the start: whoever needs most of it for importing torch still says who is missing."""
+    report = distributed.Report(0, 2, None)
+    said: list[str] = []
+    report.fail = lambda why, code: (said.append(why), setattr(report, "ended", True))  # type: ignore[method-assign,assignment]
+    began = time.monotonic()
+    distributed.Watch(report, 60.0, time.time() + 0.3).join(10)
+    assert said == ["no answer in the time for all of it"]
+    assert time.monotonic() - began < 10
+
+
 def test_a_wrong_value_is_no_pass(tmp_path: Path) -> None:
-    outcome = collectives.launch(2, "gloo", {"OMP_NUM_THREADS": "1"}, 60.0, "wrong:1")
+    outcome = collectives.launch([0, 1], "gloo", {"OMP_NUM_THREADS": "1"}, 60.0, "wrong:1")
     assert all(code != 0 for code in outcome["codes"])
     found = judge_nccl({"attempts": [outcome], "ranks": 2, "backend": "gloo"}, Context(device=None, machine=Machine()))
     assert found.status == "fail"
@@ -89,7 +101,7 @@ def test_a_wrong_value_is_no_pass(tmp_path: Path) -> None:
 
 def test_the_nccl_trial_names_a_dead_rank() -> None:
     """The launcher that verify itself uses, without torchrun."""
-    outcome = collectives.launch(2, "gloo", {"OMP_NUM_THREADS": "1"}, 60.0, "die:1")
+    outcome = collectives.launch([0, 1], "gloo", {"OMP_NUM_THREADS": "1"}, 60.0, "die:1")
     assert outcome["codes"][1] == -signal.SIGKILL
     found = judge_nccl({"attempts": [outcome], "ranks": 2, "backend": "gloo"}, Context(device=None, machine=Machine()))
     assert found.status == "fail"

@@ -9,19 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.plans import META, plan_of
 
 from envcheck.errors import InputError
 from envcheck.matrix import load
 from envcheck.model import Step
 from envcheck.recipes import (
     DriverJob,
+    Recipes,
     choose,
     driver_steps,
     load_recipes,
+    role_steps,
     script_part,
     venv_support_steps,
     verify_steps,
 )
+from envcheck.render import render
 
 INSTALLERS = Path(__file__).resolve().parent.parent / "installers"
 RECIPES = load_recipes()
@@ -47,14 +51,47 @@ def all_jobs() -> list[DriverJob]:
     """A job for every row that some recipe says it serves."""
     jobs = []
     for recipe in RECIPES.by_id.values():
-        for row in recipe.serves:
+        for row in recipe.serves if recipe.role == "driver" else ():
             for branch in row["branches"]:
                 repo = row.get("repo")
-                os_id = recipe.os[0] if repo is None else re.sub(r"\d+", "", repo)
+                named = [row["os"]] if isinstance(row.get("os"), str) else row.get("os", recipe.os)
+                letters = "" if repo is None else re.sub(r"\d+", "", repo)
+                os_id = letters if letters in named else named[0]
                 digits = "" if repo is None else re.sub(r"\D+", "", repo)
-                version = row.get("version") or (f"{digits[:2]}.{digits[2:]}" if len(digits) == 4 else digits)
+                version = row.get("version", row.get("at_least")) or (
+                    f"{digits[:2]}.{digits[2:]}" if len(digits) == 4 else digits
+                )
                 jobs.append(job(os_id=os_id, os_version=version, repo=repo, branch=branch, module=row["module"]))
     return jobs
+
+
+SLES, LEAP, WEED, MICRO = ({"os_id": id} for id in ("sles", "opensuse-leap", "opensuse-tumbleweed", "opensuse-microos"))
+G07, OLD = {"branch": "595"}, {"branch": "580", "module": "proprietary"}
+SUSE_AND_ARCH: list[tuple[dict[str, Any], str | None]] = [
+    ({**SLES, **G07, "os_version": "15.6", "repo": "sles15"}, "suse-cuda"),
+    ({**SLES, **G07, "os_version": "15.7", "repo": "sles15", "arch": "aarch64"}, "suse-cuda"),
+    ({**SLES, **G07, "os_version": "15.5", "repo": "sles15"}, None),
+    ({**SLES, "os_version": "15.5", "repo": "sles15"}, "suse-cuda"),
+    ({**SLES, "os_version": "15.6", "repo": "sles15"}, None),  # SUSE's packager replaced G06 there
+    ({**SLES, **OLD, "os_version": "15.7", "repo": "sles15"}, "suse-cuda"),
+    ({**SLES, **OLD, "os_version": "15.3", "repo": "sles15"}, None),
+    ({**SLES, **G07, "os_version": "16.0", "repo": "suse16"}, "suse-cuda"),
+    ({**LEAP, **G07, "os_version": "15.6", "repo": "opensuse15"}, "suse-cuda"),
+    ({**LEAP, **G07, "os_version": "15.6", "repo": "opensuse15", "arch": "aarch64"}, None),  # no such repository
+    ({**LEAP, **G07, "os_version": "16.0", "repo": "suse16", "arch": "aarch64"}, "suse-cuda"),
+    ({**WEED, "branch": "615", "os_version": "20261120", "repo": "suse16"}, "suse-cuda"),
+    ({**WEED, **G07, "os_version": "20261120", "repo": "suse16"}, None),  # a rolling system has one branch
+    ({**WEED, **OLD, "os_version": None, "repo": "suse16"}, "suse-cuda"),
+    ({**MICRO, "branch": "615", "os_version": "20261120", "repo": "suse16"}, "suse-micro"),
+    ({**MICRO, **OLD, "os_version": "20261120", "repo": "suse16"}, None),  # DKMS cannot build in a snapshot
+    ({"os_id": "sl-micro", "os_version": "6.1", "repo": "sles15"}, "suse-micro"),
+    ({"os_id": "arch", "os_version": None, "repo": None, "branch": "615"}, "arch"),
+    ({"os_id": "arch", "os_version": None, "repo": None, "branch": "580"}, None),
+    ({"os_id": "endeavouros", "os_version": None, "repo": None, "branch": "615"}, "arch"),
+    ({"os_id": "arch", "os_version": None, "repo": None, **OLD}, "arch-by-hand"),
+    ({"os_id": "manjaro", "os_version": None, "repo": None, "branch": "580"}, "arch-by-hand"),
+    ({"os_id": "cachyos", "os_version": None, "repo": None, **OLD}, "arch-by-hand"),
+]
 
 
 @pytest.mark.parametrize(
@@ -68,8 +105,16 @@ def all_jobs() -> list[DriverJob]:
         ({"branch": "595", "arch": "aarch64"}, None),  # no sum of that keyring is known
         ({"os_version": "20.04", "repo": "ubuntu2004", "branch": "570"}, "ubuntu-archive"),
         ({"os_version": "20.04", "repo": "ubuntu2004"}, None),
-        ({"os_id": "debian", "os_version": "12", "repo": "debian12", "branch": "535"}, "debian-archive"),
-        ({"os_id": "debian", "os_version": "13", "repo": "debian13", "branch": "550"}, "debian-archive"),
+        (
+            {"os_id": "debian", "os_version": "12", "repo": "debian12", "branch": "535", "module": "proprietary"},
+            "debian-archive",
+        ),
+        ({"os_id": "debian", "os_version": "12", "repo": "debian12", "branch": "535"}, None),  # no open module fits
+        (
+            {"os_id": "debian", "os_version": "13", "repo": "debian13", "branch": "550", "module": "proprietary"},
+            "debian-archive",
+        ),
+        ({"os_id": "debian", "os_version": "13", "repo": "debian13", "branch": "550"}, None),  # it does not compile
         (
             {"os_id": "debian", "os_version": "11", "repo": None, "branch": "470", "module": "proprietary"},
             "debian-archive",
@@ -78,6 +123,7 @@ def all_jobs() -> list[DriverJob]:
         ({"os_id": "debian", "os_version": "13", "repo": "debian13"}, "nvidia-apt"),
         ({"os_id": "fedora", "os_version": "43", "repo": "fedora43"}, None),
         ({"os_id": "linuxmint", "os_version": "22"}, None),
+        *SUSE_AND_ARCH,
     ],
 )
 def test_the_distributions_own_archive_comes_first(changes: dict[str, Any], recipe: str | None) -> None:
@@ -93,7 +139,8 @@ def test_canonicals_steps_are_its_manual_installation() -> None:
     assert by_id["driver-modules"].argv[:2] == ("ec_ubuntu_modules", "580-server-open")
     packages = ("nvidia-headless-no-dkms-580-server-open", "nvidia-utils-580-server")
     assert by_id["driver"].argv == ("apt-get", "-o", "DPkg::Lock::Timeout=300", "install", "-y", *packages)
-    assert [step.id for step in steps if step.reboot] == [steps[-1].id] == ["driver-activate"]
+    assert [step.id for step in steps if step.reboot] == ["driver-activate"]
+    assert steps[-1].id == "driver-persistence"  # a service of what was brought into force
 
 
 def test_nvidias_repository_is_pinned_before_the_driver_comes() -> None:
@@ -108,9 +155,26 @@ def test_nvidias_repository_is_pinned_before_the_driver_comes() -> None:
     assert key.argv[2] == RECIPES.by_id["nvidia-apt"].keyrings["ubuntu2404"]
 
 
-@pytest.mark.parametrize("case", all_jobs(), ids=lambda j: f"{j.os_id}-{j.os_version}-{j.branch}-{j.module}")
-def test_every_row_gives_whole_steps(case: DriverJob) -> None:
-    steps = driver_steps(case, RECIPES)
+SUM = "a" * 64
+BESIDE = [
+    ("container-toolkit", job(engine="docker")),
+    ("container-toolkit", job(engine="podman", arch="aarch64")),
+    ("container-toolkit", job(engine="containerd", os_id="linuxmint")),
+    ("cuda-toolkit", job(toolkit="12.6")),
+    ("cuda-toolkit", job(toolkit="12.6", wsl=True)),
+    ("driver-file", job(file="/mnt/nvidia-driver-local-repo-ubuntu2404-580.95.05_1.0-1_amd64.deb", file_sha256=SUM)),
+    ("driver-file", job(file="/mnt/NVIDIA-Linux-x86_64-580.95.05.run", file_sha256=SUM, module="proprietary")),
+]
+WITH_FABRIC = [job(features=("fabric",)), job(branch="595", features=("fabric", "nvlsm"))]
+
+
+@pytest.mark.parametrize(
+    ("role", "case"),
+    [*(("driver", case) for case in (*all_jobs(), *WITH_FABRIC)), *BESIDE],
+    ids=lambda j: j if isinstance(j, str) else f"{j.os_id}-{j.os_version}-{j.branch}-{j.module}-{j.arch}",
+)
+def test_every_row_gives_whole_steps(role: str, case: DriverJob) -> None:
+    steps = role_steps(role, case, RECIPES)
     assert steps
     assert len({step.id for step in steps}) == len(steps)
     functions = defined_functions()
@@ -119,12 +183,14 @@ def test_every_row_gives_whole_steps(case: DriverJob) -> None:
         assert step.title
         assert step.why
         assert step.source
-        assert step.argv
+        assert step.argv or step.id == "driver-by-hand"
         for argv in (step.argv, step.check or (), step.undo or ()):
-            assert not [word for word in argv if word == "" or re.search(r"\{[a-z_]+\}", word)]
+            # a file of stanzas has blank lines; nothing else has an empty word
+            assert "" not in argv or "ec_root_file" in argv[:3] or "ec_root_file_is" in argv[:4]
+            assert not [word for word in argv if re.search(r"\{[a-z_0-9]+\}", word)]
             called = [word for word in argv if word.startswith("ec_")]
             assert set(called) <= functions
-        if step.argv[0] == "apt-get":
+        if step.argv[:1] == ("apt-get",):
             assert step.root
             assert "DPkg::Lock::Timeout=300" in step.argv
             assert "--no-install-recommends" not in step.argv
@@ -138,24 +204,105 @@ def defined_functions() -> set[str]:
     return set(re.findall(r"^(ec_[a-z_0-9]+)\(\)", text, re.MULTILINE))
 
 
+CHANGES_BY_OWN_UNDO = (
+    *("ec_suse_install", "ec_zypper_key", "ec_zypper_add_repo", "ec_zypper_lock", "ec_zypper_lock_absent"),
+    *("ec_suse_hold", "ec_transactional_key", "ec_transactional_install", "ec_arch_install"),
+)
+
+
 def test_what_installs_packages_or_writes_files_can_be_taken_back() -> None:
-    for case in all_jobs():
-        steps = driver_steps(case, RECIPES) or ()
+    for role, case in [*(("driver", case) for case in (*all_jobs(), *WITH_FABRIC)), *BESIDE]:
+        steps = role_steps(role, case, RECIPES) or ()
         taken_back = {word for step in steps if step.undo for word in step.undo}
         for step in steps:
-            if step.argv[0] in ("ec_apt_install", "ec_ubuntu_modules", "ec_kernel_headers", "ec_display_install"):
+            if not step.argv:
+                continue
+            if step.argv[0] in ("ec_packages_install", "ec_ubuntu_modules", "ec_kernel_headers", "ec_display_install"):
                 assert step.id in taken_back, step.id
             if "install" in step.argv:
                 assert step.id in taken_back, step.id
+            if step.argv[0] in CHANGES_BY_OWN_UNDO:
+                assert step.undo, step.id
             if step.argv[0] == "ec_root_file":
                 assert step.undo == ("ec_undo_file", step.argv[1])
+            if step.argv[0] in ("ec_service_on", "ec_fetch", "ec_root_copy", "ec_keep_file", "ec_fabric_install"):
+                assert step.undo, step.id
+
+
+@pytest.mark.parametrize(
+    ("condition", "version", "holds"),
+    [
+        ({"version": "9"}, "9.7", True),
+        ({"version": "9"}, "9", True),
+        ({"version": "9"}, "90", False),
+        ({"version": "10.1"}, "10.10", False),
+        ({"at_least": "10.1"}, "10.10", True),
+        ({"at_least": "10.1"}, "10.0", False),
+        ({"at_least": "10.1"}, "9.7", False),
+        ({"before": "10.2"}, "10.10", False),
+        ({"before": "10"}, "9.7", True),
+        ({"before": "10"}, None, False),
+        ({"at_least": "10"}, None, False),
+        ({"version": "24.04"}, "24.04", True),
+        ({"not_version": "11"}, None, True),
+        ({"not_version": "11"}, "11", False),
+        ({"version": "43"}, "rawhide", False),
+    ],
+)
+def test_trap_10_releases_are_compared_as_numbers(condition: dict[str, str], version: str | None, holds: bool) -> None:
+    recipe = dataclasses.replace(
+        RECIPES.by_id["ubuntu-archive"], serves=({"module": "open", "branches": ["580"], **condition},)
+    )
+    chosen = choose(job(os_version=version), Recipes(by_id={"x": recipe}))
+    assert (chosen is not None) is holds
+
+
+def test_the_lower_precedence_goes_first_whatever_the_files_are_called() -> None:
+    last = dataclasses.replace(RECIPES.by_id["ubuntu-archive"], id="a", precedence=30)
+    first = dataclasses.replace(RECIPES.by_id["ubuntu-archive"], id="z", precedence=5)
+    assert choose(UBUNTU, Recipes(by_id={"a": last, "z": first})) is first
+
+
+def test_a_script_has_its_own_package_managers_part_and_no_other() -> None:
+    steps = driver_steps(UBUNTU, RECIPES)
+    assert steps is not None
+    assert {step.parts for step in steps} == {("apt.sh",)}
+    with_part = render(plan_of(*steps), "script", meta=META)
+    without = render(plan_of(Step(id="x", title="x", argv=("true",), stage="system")), "script", meta=META)
+    assert "\nec_driver_ready()" in with_part
+    assert "\nec_driver_ready()" in without
+    assert "apt-get" in with_part
+    assert "apt-get" not in without
+    assert "dpkg" not in without
+
+
+INTERFACE = re.findall(r"^#   (ec_[a-z_]+(?:, ec_[a-z_]+)*)", script_part("driver.sh"), re.MULTILINE)
+
+
+def test_every_package_managers_part_has_the_whole_interface() -> None:
+    names = {name for line in INTERFACE for name in line.split(", ")}
+    assert len(names) == 11
+    parts = {part for recipe in RECIPES.by_id.values() for part in recipe.parts}
+    managers = [part for part in parts if "\nec_packages_record()" in script_part(part)]
+    assert managers
+    for part in managers:
+        assert names <= set(re.findall(r"^(ec_[a-z_0-9]+)\(\)", script_part(part), re.MULTILINE)), part
+
+
+def test_a_recipe_names_one_package_manager() -> None:
+    for recipe in RECIPES.by_id.values():
+        if all(step["id"] == "driver-by-hand" for step in recipe.steps):
+            assert recipe.parts == ()
+            continue
+        records = [part for part in recipe.parts if "\nec_packages_record()" in script_part(part)]
+        assert len(records) == 1, recipe.id
 
 
 def test_every_branch_of_a_recipe_is_a_row_of_the_matrix() -> None:
     known = set(load().branches)
     for recipe in RECIPES.by_id.values():
         for row in recipe.serves:
-            assert set(row["branches"]) <= known, recipe.id
+            assert set(row.get("branches", ())) <= known, recipe.id
 
 
 def test_python_venv_is_for_debian_and_what_descends_from_it() -> None:

@@ -51,7 +51,7 @@ ONLY_BY = {
     "rich": {"render", "report"},
     "jsonschema": {"matrix_check"},
     "yaml": {"lint"},
-    "tomli": {"gate"},
+    "tomli": {"gate", "lint"},
 }
 STDLIB_OUTSIDE = {"subprocess": {"host", "nvml", "matrix_update", "verify", "probe"}}
 MAX_LINES = 360

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import subprocess
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from envcheck.checks import run_checks
 from envcheck.checks.base import CheckResult, Finding, Report
 from envcheck.detect.redact import Redactor
 from envcheck.errors import InputError
-from envcheck.model import Driver, Gpu, Machine, Step, Symptom, Torch, from_plain
+from envcheck.model import OS, Driver, Gpu, Machine, Step, Symptom, Torch, from_plain
 from envcheck.report import FORMATS, as_data, as_github, as_json, as_junit, as_markdown, as_text
 from envcheck.report.clean import ascii_only, clean, command
 from envcheck.report.markdown import fence
@@ -191,7 +192,10 @@ def test_clean() -> None:
 def test_commands_are_quoted() -> None:
     step = Step(id="x", title="x", argv=("pip", "install", "numpy<2"), root=True)
     assert command(step) == "sudo pip install 'numpy<2'"
-    assert command(step, windows=True) == "pip install 'numpy<2'"
+    windows = Machine(os=OS(platform="windows"))
+    assert command(step, windows) == "pip install 'numpy<2'"
+    spaced = dataclasses.replace(step, argv=(r"C:\Program Files\Python311\python.exe", "-V"))
+    assert command(spaced, windows) == r"& 'C:\Program Files\Python311\python.exe' -V"
 
 
 def test_redaction_reaches_machine_and_evidence() -> None:
@@ -224,3 +228,25 @@ def test_a_damaged_share_says_so(tmp_path: Path) -> None:
     assert shared_machine(str(file)) is None
     with pytest.raises(InputError, match="cannot read"):
         shared_machine(str(tmp_path / "absent"))
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 120])
+def test_a_long_command_is_broken_so_that_the_shell_joins_it(width: int) -> None:
+    argv = ("uv", "pip", "install", "--python", "/home/user/a b/.venv/bin/python", "torch==2.6.0+cu124", "numpy<2")
+    argv += ("--index-url", "https://download.pytorch.org/whl/cu124")
+    step = Step(id="x", title="x", argv=argv)
+    finding = Finding(code="x", status="fail", severity="error", summary="s", why="", evidence=(), fix=(step,), docs="")
+    for platform, mark in (("linux", " \\"), ("windows", " `")):
+        machine = Machine(os=OS(platform=platform))
+        report = Report(verdict="broken", machine=machine, findings=(finding,), results=())
+        lines = as_text(report, width=width).split("  fix:\n")[1].splitlines()[1:]
+        longest = max(len(word) for word in argv) + 10
+        assert all(len(line) <= max(width, longest) for line in lines)
+        assert all(line.endswith(mark) for line in lines[:-1])
+        joined = " ".join(line.removesuffix(mark).strip() for line in lines)
+        assert joined == command(step, machine)
+        if platform == "linux":
+            told = subprocess.run(
+                ["sh", "-c", "\n".join(["printf '%s\\n' \\", *lines])], capture_output=True, text=True
+            )
+            assert tuple(told.stdout.splitlines()) == argv

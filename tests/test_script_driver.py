@@ -11,8 +11,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from fakes.drivers import CASES, DEBIAN, DEBIAN_NEW, job_of, make, script_of, system
-from fakes.world import SECURE_BOOT, packages
+from fakes.apt_machines import CASES, DEBIAN, DEBIAN_NEW, job_of, make, offer_ubuntu
+from fakes.drivers import job, script_of, system
+from fakes.world import PROPRIETARY, SECURE_BOOT, packages
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the driver scripts are for Linux")
 
@@ -83,6 +84,37 @@ def test_undo_leaves_what_was_there_before(case: str, tmp_path: Path) -> None:
     assert "nothing to take back" in again.output
 
 
+@pytest.mark.parametrize(
+    ("case", "version", "branch", "archives"),
+    [
+        ("debian-archive", "11", "470", "Components: contrib non-free\n"),  # bullseye has no non-free-firmware
+        ("ubuntu-archive", "20.04", "570", ""),
+    ],
+)
+def test_older_releases_from_the_first_run_to_undo(
+    case: str, version: str, branch: str, archives: str, tmp_path: Path
+) -> None:
+    world = make(case, tmp_path)
+    os_id = case.partition("-")[0]
+    world.put("etc/os-release", f"ID={os_id}\nVERSION_ID={version}\n")
+    if case == "ubuntu-archive":
+        offer_ubuntu(world, f"{branch}.211.01", PROPRIETARY, branch=branch)
+    else:
+        more = {"from": "non-free", "version": f"{branch}.256.02-1"}
+        world.offer(packages("nvidia-kernel-dkms", dkms=f"{branch}.256.02 {PROPRIETARY}", **more))
+        world.offer(packages("libcuda1", "nvidia-smi", "nvidia-persistenced", **more))
+    before = world.installed
+    script = script_of(world, job(os_id, version, None, branch, "proprietary"))
+    first = system(world, script, "--yes")
+    assert first.code == 0, first.output
+    added = world.root / "etc/apt/sources.list.d/envcheck-debian.sources"
+    assert not archives or added.read_text().count(archives) == 2
+    world.log()
+    assert (system(world, script, "--yes").code, world.log()) == (0, [])
+    assert world.run(script, "--stage", "undo", "--yes").code == 0
+    assert world.installed == before
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_failure_of_any_command_is_repaired_by_a_second_run(case: str, tmp_path: Path) -> None:
@@ -114,13 +146,41 @@ def test_trap_2_the_repository_is_ranked_below_the_distribution(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("case", ["debian-archive", "nvidia-debian"])
-def test_trap_3_and_4_headers_and_modules_for_every_kernel_that_can_boot(case: str, tmp_path: Path) -> None:
+def test_traps_3_4_and_6_headers_and_modules_for_every_kernel_that_can_boot(case: str, tmp_path: Path) -> None:
     world = make(case, tmp_path)
     system(world, script_of(world, job_of(case)), "--yes")
     assert f"dkms autoinstall -k {DEBIAN_NEW}" in world.log()
     for kernel in (DEBIAN, DEBIAN_NEW):
         assert f"linux-headers-{kernel}" in world.installed
-        assert list((world.root / "lib/modules" / kernel).rglob("nvidia-current.ko*"))
+        # Debian's name of the file: a glob for nvidia.ko and `modinfo nvidia` both miss it
+        built = [file.name for file in (world.root / "lib/modules" / kernel).rglob("*.ko*")]
+        assert built == ["nvidia-current.ko.xz"]
+
+
+def test_trap_7_a_kernel_too_new_for_the_driver_is_named_before_the_reboot(tmp_path: Path) -> None:
+    world = make("debian-archive", tmp_path)
+    newest = "7.2.12+deb12-amd64"
+    world.add_kernel(newest)
+    world.offer(packages(f"linux-headers-{newest}", files={f"/lib/modules/{newest}/build/Makefile": ""}))
+    world.save(too_new=[newest])
+    ended = system(world, script_of(world, job_of("debian-archive")), "--yes")
+    assert ended.code == 1, ended.output  # not 10, dkms's own code, which here asks for a reboot
+    assert f"could not build the module for kernel {newest}" in ended.output
+
+
+def test_trap_7_a_package_whose_module_cannot_be_built_is_named_and_taken_back(tmp_path: Path) -> None:
+    """Seen in Debian 13: the postinst fails, the package stays half configured, and apt builds again at each call."""
+    world = make("debian-archive", tmp_path)
+    before = world.installed
+    world.offer(packages("nvidia-kernel-dkms", version="535.100.01-1", unbuildable=True, **{"from": "non-free"}))
+    script = script_of(world, job_of("debian-archive"))
+    assert system(world, script, "--yes").code == 100
+    again = system(world, script, "--yes")
+    assert again.code == 11, again.output
+    assert "could not be built" in again.output
+    undone = world.run(script, "--stage", "undo", "--yes")
+    assert undone.code == 0, undone.output
+    assert world.installed == before
 
 
 def test_trap_3_a_module_that_was_not_built_stops_before_the_reboot(tmp_path: Path) -> None:
@@ -170,6 +230,32 @@ def test_trap_12_debians_own_sources_are_not_edited(tmp_path: Path) -> None:
     added = (folder / "envcheck-debian.sources").read_text()
     assert "Components: contrib non-free non-free-firmware" in added
     assert "URIs: http://mirror.example/debian/" in added
+
+
+def test_trap_12_components_that_are_on_are_not_added_again(tmp_path: Path) -> None:
+    world = make("debian-archive", tmp_path)
+    world.save(components=["non-free-firmware"])
+    assert system(world, script_of(world, job_of("debian-archive")), "--yes").code == 0
+    added = (world.root / "etc/apt/sources.list.d/envcheck-debian.sources").read_text()
+    assert added.count("Components: contrib non-free\n") == 2
+
+
+def test_packages_that_apt_cannot_install_together_are_refused_before_the_headers(tmp_path: Path) -> None:
+    """Debian 12's security archive once held a newer libcuda1 than any open module."""
+    world = make("debian-archive", tmp_path)
+    extra = {"from": "non-free", "depends": ["firmware-nvidia-gsp"]}
+    world.offer(packages("nvidia-kernel-dkms", version="535.100.01-1", **extra))
+    ended = system(world, script_of(world, job_of("debian-archive")), "--yes")
+    assert ended.code == 11, ended.output
+    assert "apt cannot install nvidia-kernel-dkms libcuda1 nvidia-smi here: E: Unable to locate" in ended.output
+    assert not [line for line in world.log() if "install" in line]
+
+
+def test_a_dry_run_does_not_say_that_it_would_stop_for_an_archive_to_come(tmp_path: Path) -> None:
+    world = make("debian-archive", tmp_path)
+    ended = system(world, script_of(world, job_of("debian-archive")), "--dry-run")
+    assert "would stop" not in ended.output
+    assert "its branch is asked for once its archive is there" in ended.output
 
 
 def test_trap_13_packages_that_are_no_driver_are_never_removed(tmp_path: Path) -> None:

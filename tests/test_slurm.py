@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -15,9 +16,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from test_gate_run import has_gpu
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "installers" / "templates" / "slurm"
-DAEMONS = ("munged", "slurmctld", "slurmd", "scontrol", "srun", "sbatch")
+ROOT = TEMPLATES.parent.parent.parent
+DAEMONS = ("munged", "slurmctld", "slurmd", "scontrol", "srun", "sbatch", "unshare", "hostname")
 PATH = f"/usr/sbin:/usr/bin:/sbin:/bin:{os.environ.get('PATH', '')}"
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Slurm is for Linux")]
@@ -50,13 +53,17 @@ HealthCheckInterval=2
 HealthCheckNodeState=ANY
 NodeName=n1 NodeHostname=localhost NodeAddr=127.0.0.1 Port={ports[1]} CPUs=1 Gres=gpu:1 State=UNKNOWN
 NodeName=n2 NodeHostname=localhost NodeAddr=127.0.0.1 Port={ports[2]} CPUs=1 Gres=gpu:1 State=UNKNOWN
+NodeName=n3 NodeHostname=localhost NodeAddr=127.0.0.1 Port={ports[3]} CPUs=1 State=UNKNOWN
 PartitionName=all Nodes=n1,n2 Default=YES State=UP
+PartitionName=cpu Nodes=n3 State=UP
 """
-# the gate of each node says what stands in the file of its name: "code message"
+NODES = ("n1", "n2", "n3")
+# the gate of each node says what stands in the file of its name: "code message"; or it is the real one: "real"
 GATE = """\
 #!/bin/bash
 [[ "$1" == gate ]] || exit 9
 read -r code said < {root}/gate.$SLURMD_NODENAME
+[[ $code != real ]] || PYTHONPATH={checkout} exec {python} -m envcheck "$@"
 printf '%s\\n' "$said"
 exit "$code"
 """
@@ -89,22 +96,23 @@ class Cluster:
 
     def prepare(self) -> None:
         (self.root / "state").mkdir()
-        (self.root / "slurm.conf").write_text(CONF.format(root=self.root, ports=free_ports(3)))
+        (self.root / "slurm.conf").write_text(CONF.format(root=self.root, ports=free_ports(4)))
         (self.root / "gres.conf").write_text("NodeName=n[1-2] Name=gpu File=/dev/null\n")
         (self.root / "munge.key").write_bytes(os.urandom(128))
         (self.root / "munge.key").chmod(0o400)
-        (self.root / "envcheck").write_text(GATE.format(root=self.root))
+        (self.root / "envcheck").write_text(GATE.format(root=self.root, python=sys.executable, checkout=ROOT))
         for name in ("envcheck-prolog.sh", "envcheck-healthcheck.sh"):
             text = (TEMPLATES / name).read_text().replace("/opt/envcheck/bin/envcheck", str(self.root / "envcheck"))
+            text = text.replace("/etc/envcheck/policy-fast.toml", str(TEMPLATES.parent / "policy-fast.toml"))
             # slurmd hands SLURM_CONF to a prolog and not to a health check, which finds /etc/slurm/slurm.conf by itself
             text = text.replace("export PATH=", f"export SLURM_CONF={self.root}/slurm.conf PATH=")
             (self.root / name).write_text(text)
         for name in ("envcheck", "envcheck-prolog.sh", "envcheck-healthcheck.sh"):
             (self.root / name).chmod(0o755)
-        for node in ("n1", "n2"):
+        for node in NODES:
             self.gate(node, 0, "healthy")
 
-    def gate(self, node: str, code: int, said: str) -> None:
+    def gate(self, node: str, code: int | str, said: str) -> None:
         temporary = self.root / f"gate.{node}.new"
         temporary.write_text(f"{code} {said}\n")
         temporary.replace(self.root / f"gate.{node}")
@@ -117,8 +125,8 @@ class Cluster:
         if not wait_for((root / "munge.socket").exists, 10):
             raise RuntimeError("munged did not start")
         self._daemon(["slurmctld", "-D", "-i"])
-        for node in ("n1", "n2"):
-            self._daemon(["slurmd", "-D", "-N", node])
+        for node in NODES:  # each with a host name of its own, as on a cluster
+            self._daemon(["unshare", "--uts", "sh", "-c", f"hostname {node} && exec slurmd -D -N {node}"])
 
     def _daemon(self, argv: list[str]) -> None:
         with (self.root / f"{argv[0]}.out").open("ab") as out:
@@ -169,7 +177,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     cluster.prepare()
     try:
         cluster.start()
-        if not wait_for(lambda: cluster.is_idle("n1") and cluster.is_idle("n2"), 40):
+        if not wait_for(lambda: all(map(cluster.is_idle, NODES)), 40):
             logs = "\n".join(p.read_text(errors="replace")[-1500:] for p in sorted(root.glob("*.log")))
             pytest.skip(f"Slurm did not come up here: {cluster.state('n1')}\n{logs}")
         yield cluster
@@ -222,3 +230,39 @@ def test_the_prolog_keeps_a_job_off_a_broken_node(cluster: Cluster) -> None:
     finally:
         cluster.run("scancel", job[1])
         cluster.gate("n1", 0, "healthy")
+
+
+def test_the_health_check_leaves_a_node_without_gpus_alone(cluster: Cluster) -> None:
+    cluster.gate("n3", 1, "broken: no GPU")
+    time.sleep(5)
+    assert cluster.is_idle("n3")
+
+
+@pytest.mark.skipif(has_gpu(), reason="there is a GPU here")
+def test_the_real_gate_drains_a_node_whose_gpu_is_not_there(cluster: Cluster) -> None:
+    cluster.gate("n2", "real", "")
+    try:
+        assert wait_for(lambda: "DRAIN" in cluster.state("n2")[0], 40), cluster.state("n2")
+        assert cluster.state("n2")[1].startswith("envcheck: broken: ")
+    finally:
+        cluster.gate("n2", 0, "healthy")
+    assert wait_for(lambda: cluster.is_idle("n2"), 20), cluster.state("n2")
+
+
+@pytest.mark.skipif(has_gpu(), reason="there is a GPU here")
+def test_one_report_a_node_and_the_fleet_of_them(cluster: Cluster) -> None:
+    """The line of docs/gate.md, word for word but for the folder of ``envcheck``."""
+    line = "srun --ntasks-per-node=1 envcheck gate --report json=reports/%N.json"
+    assert f"`{line}`" in (ROOT / "docs" / "gate.md").read_text(encoding="utf-8")
+    for node in NODES:
+        cluster.gate(node, "real", "")
+    path = f"{cluster.root}:{PATH}"
+    done = cluster.run("env", f"PATH={path}", "sh", "-c", line.replace("srun", "srun -N2 -t 1"), timeout=90)
+    for node in NODES:
+        cluster.gate(node, 0, "healthy")
+    reports = cluster.root / "reports"
+    assert sorted(p.name for p in reports.iterdir()) == ["n1.json", "n2.json"], done.stderr
+    merge = [sys.executable, "-m", "envcheck", "fleet", "merge", str(reports), "--expect", "2", "--format", "json"]
+    merged = subprocess.run(merge, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    data = json.loads(merged.stdout)
+    assert (merged.returncode, data["nodes"], data["verdicts"], data["damaged"]) == (1, 2, {"broken": 2}, [])

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import copy
+import dataclasses
+import importlib.util
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -154,6 +158,43 @@ def amp_facts() -> dict[str, Any]:
     }
 
 
+def autocast_lists() -> dict[tuple[str, str], set[str]]:
+    """The operations in torch's own lists, read and not imported: (class, list) -> names."""
+    spec = importlib.util.find_spec("torch")
+    if spec is None or spec.origin is None:
+        pytest.skip("needs torch's own lists")
+    path = Path(spec.origin).parent / "testing" / "_internal" / "autocast_test_lists.py"
+    out: dict[tuple[str, str], set[str]] = {}
+    for kind in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in ast.walk(kind):
+            if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.List):
+                continue
+            firsts = [e.elts[0] for e in node.value.elts if isinstance(e, ast.Tuple) and e.elts]
+            names = {str(e.value) for e in firsts if isinstance(e, ast.Constant)}
+            if isinstance(kind, ast.ClassDef) and isinstance(node.targets[0], ast.Attribute):
+                out[kind.name, node.targets[0].attr] = names
+    return out
+
+
+def test_the_table_of_dtypes_is_torchs_own() -> None:
+    """Both device's tables; cross_entropy is log_softmax and nll_loss, addcmul gives the widest of its operands."""
+    lists = autocast_lists()
+    gpu = {key: names for (kind, key), names in lists.items() if kind == "AutocastTestLists"}
+    cpu = {key: names for (kind, key), names in lists.items() if kind == "AutocastCPUTestLists"}
+    single = gpu["torch_fp32"] | gpu["nn_fp32"] | gpu["torch_need_autocast_promote"]
+    for name, dtype in expected_dtypes("cuda", "float16").items():
+        names = ("log_softmax", "nll_loss") if name == "cross_entropy" else (name,)
+        where = {
+            "float16": gpu["torch_fp16"] | gpu["nn_fp16"],
+            "float32": single,
+            "refused": gpu["banned"],
+        }[dtype]
+        assert set(names) <= where, name
+    low = set().union(*(names for key, names in cpu.items() if key.endswith("16")))
+    for name, dtype in expected_dtypes("cpu", "bfloat16").items():
+        assert name in (low if dtype == "bfloat16" else cpu["nn_fp32"]), name
+
+
 class TestAmp:
     def test_right_figures_pass(self) -> None:
         assert judge_amp(amp_facts(), REAL).status == "pass"
@@ -225,6 +266,17 @@ class TestSystem:
     def test_properties_that_contradict_nvml_warn(self, changes: dict[str, Any]) -> None:
         assert judge_context({**context_facts(), **changes}, REAL).status == "warn"
 
+    def test_a_card_that_contradicts_the_matrix_warns(self) -> None:
+        """The driver says one compute capability, the matrix another for this PCI id: identification notes it."""
+        said = "the driver says compute capability 8.9, PCI id 10de:1eb8 is Tesla T4 (7.5)"
+        card = dataclasses.replace(CARD, errors=("Xid 13 was seen", said))
+        found = judge_context(context_facts(), dataclasses.replace(REAL, device=dataclasses.replace(DEVICE, gpu=card)))
+        assert (found.status, found.summary) == ("warn", said)
+
+    def test_a_slice_has_a_name_and_a_memory_of_its_own(self) -> None:
+        facts = {**context_facts(), "name": "NVIDIA L4 MIG 1g.5gb", "memory_mib": 4864}
+        assert judge_context(facts, REAL).status == "pass"
+
     def test_the_pair_in_words(self) -> None:
         assert "toolkit-exact" in pair_in_words("12.2", "12.1")
         assert "minor-version" in pair_in_words("12.2", "12.8")
@@ -235,7 +287,11 @@ class TestSystem:
         still = {"uncorrected": 0, "remap_pending": False, "remap_failed": False}
         facts = {"bytes": 1 << 33, "wrong": 0, "before": still, "after": still}
         assert judge_memory(facts, REAL).status == "pass"
-        assert judge_memory({**facts, "before": None, "after": None}, REAL).status == "pass"
+        assert "ECC counters stood still" in judge_memory(facts, REAL).summary
+        blind = judge_memory({**facts, "before": None, "after": None}, REAL)
+        assert (blind.status, "no ECC counters" in blind.summary) == ("pass", True)
+        assert judge_memory({**facts, "after": {**still, "corrected": 2}}, REAL).status == "warn"
+        assert judge_memory({**facts, "after": {**still, "remapped": 1}}, REAL).status == "warn"
         assert judge_memory({**facts, "wrong": 1}, REAL).status == "fail"
         assert judge_memory({**facts, "bytes": 0}, REAL).status == "fail"
         assert judge_memory({**facts, "after": {**still, "uncorrected": 1}}, REAL).status == "fail"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import signal
+import subprocess
 import sys
 import time
 import uuid
@@ -11,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from stuck_files import state_of, stuck_folder
 
 from envcheck.model import Machine
 from envcheck.verify import Options, rehearse, run
 from envcheck.verify.run import Probes
+from envcheck.verify.trouble import trouble
 from envcheck.verify.words import CRASHED, DONE, RAISED, SKIPPED, TIMED_OUT, TrialRun
 
 SCRIPT = Path(__file__).parent / "verify_probes" / "misbehaving.py"
@@ -133,6 +139,41 @@ def test_a_keyboard_interrupt_leaves_no_process(monkeypatch: pytest.MonkeyPatch)
         once("hang")
 
 
+KILLED = """
+import sys
+from envcheck.verify.run import Probes
+with Probes(sys.executable) as probes:
+    print("started", flush=True)
+    probes.run({"check": "describe", "device": 0}, 600, more=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_parent_that_is_killed_takes_its_probes_along(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancelled job: nobody is left to hold the deadline of a probe that hangs."""
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text("import time\ntime.sleep(600)\n", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    root = str(Path(__file__).resolve().parent.parent)
+    parent = subprocess.Popen([sys.executable, "-c", KILLED], cwd=root, stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == b"started\n"
+    end = time.monotonic() + 60
+    while len(carriers()) < 3 and time.monotonic() < end:  # the parent, the probe and the spare
+        time.sleep(0.05)
+    time.sleep(1.0)
+    assert len(carriers()) == 3
+    parent.send_signal(number)
+    parent.wait(10)
+    parent.stdout.close()
+    end = time.monotonic() + 20
+    while carriers() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert carriers() == []
+
+
 def test_a_process_that_the_kernel_keeps_is_abandoned_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     real = run.command._stop
 
@@ -144,6 +185,74 @@ def test_a_process_that_the_kernel_keeps_is_abandoned_and_named(monkeypatch: pyt
     found = once("hang", deadline=0.5)
     assert found.outcome == TIMED_OUT
     assert "hangs in the kernel (in nv_drm_wait)" in found.text
+
+
+def test_a_process_in_state_d_is_abandoned_and_the_other_checks_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No patch: a probe that the kernel really keeps, as a hung driver call does."""
+    states: list[str] = []
+    with stuck_folder(tmp_path) as folder:
+        monkeypatch.setenv("STUCK_FILE", str(folder / "nvidia"))
+        plan = {"cuda-context": "kernel", "cudnn": "skips", "tensor-core-fp16": "segfault", "amp": "kernel"}
+        for check, what in plan.items():
+            monkeypatch.setenv("MISBEHAVE_" + check.upper().replace("-", "_"), what)
+        options = Options(python=sys.executable, device="cpu", quick=True, timeout=1.0, script=SCRIPT)
+        began = time.monotonic()
+        found = rehearse(options, Machine(), lambda text: None)
+        assert time.monotonic() - began < 12
+        states += [state_of(pid) for pid in carriers()]
+    assert [(r.status, r.stage) for r in found.results] == [
+        ("timeout", "stage of kernel"),
+        ("skip", "stage of skips"),
+        ("crash", "stage of segfault"),
+        ("timeout", "stage of kernel"),
+    ]
+    for result in (found.results[0], found.results[3]):
+        assert "does not end even when killed: it hangs in the kernel" in result.summary
+    assert states == ["D", "D"]
+    for process in run.command._abandoned:  # the file system is gone: now they can go
+        process.wait(5)
+    run.command._abandoned.clear()
+
+
+def test_a_process_list_that_hangs_does_not_hold_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading /proc/PID/environ of a process that a driver call keeps can itself never return."""
+    monkeypatch.setattr(run, "_kill_marked", lambda mark: time.sleep(60))
+    began = time.monotonic()
+    found = once("good")
+    assert found.outcome == DONE
+    assert time.monotonic() - began < 8
+
+
+@pytest.mark.parametrize(
+    ("source", "extra", "word"),
+    [
+        ("#include <Python.h>\nint main(void) { return 0; }\n", [], "Python.h"),
+        ("int main(void) { return 0; }\n", ["-lcuda"], "libcuda.so"),
+    ],
+)
+def test_what_the_compiler_said_names_what_is_missing(
+    source: str, extra: list[str], word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real compiler that fails under torch.compile: the exception holds its command alone."""
+    if shutil.which("cc") is None:
+        pytest.skip("needs a C compiler")
+    file = tmp_path / "main.c"
+    file.write_text(source, encoding="utf-8")
+    for name in ("C_INCLUDE_PATH", "CPATH", "LIBRARY_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")  # a compiler that speaks German would not be understood
+    monkeypatch.setenv("BUILD", json.dumps([str(file), "-o", str(tmp_path / "out"), *extra]))
+    found = once("build")
+    assert (found.outcome, found.kind) == (RAISED, "CalledProcessError")
+    assert word not in found.text
+    judged = trouble("compile", found)
+    assert (judged.status, word in judged.summary) == ("warn", True), judged
+    assert "LC_ALL=C" in found.stderr
+    assert any(word in line or "cuda" in line for line in judged.evidence)
+    # no other check may take a compiler's words for its own
+    assert trouble("cudnn", found).status == "crash"
 
 
 def test_stages_are_told_as_they_come() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
 import sys
 import time
 import xml.etree.ElementTree
@@ -17,17 +18,21 @@ from test_verify_tensor import facts as tensor_facts
 from envcheck.cli import main
 from envcheck.cli import verify as cli_verify
 from envcheck.errors import UsageError
+from envcheck.identify import identify
+from envcheck.matrix import load
 from envcheck.model import Driver, Gpu, Machine, Python, Torch
 from envcheck.verify import Options, Result, exit_code, verdict_of, verify
 from envcheck.verify.devices import choose, found_by_probe, tensor_cores
 from envcheck.verify.gate import is_met
 from envcheck.verify.session import chosen_checks, required_checks
 from envcheck.verify.table import REQUIRED
+from envcheck.verify.tensor import tensor_core_use
 from envcheck.verify.trouble import trouble
 from envcheck.verify.words import CRASHED, RAISED, TIMED_OUT, TrialRun, Verification
 
 SCRIPT = Path(__file__).parent / "verify_probes" / "answering.py"
 L4 = Gpu(name="NVIDIA L4", compute_capability="8.9", memory_mib=23034, bus_id="0000:01:00.0", tensor_cores=4)
+KERNEL = "turing_fp16_s1688gemm_fp16_128x128_ldg8_f2f_nn"  # runs on a GTX 1650 too, without Tensor Cores
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the probe's stand-in takes a file descriptor")
 
 
@@ -63,10 +68,10 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     path = tmp_path / "answers.json"
     monkeypatch.setenv("FAKE_PROBE", str(path))
 
-    def run(data: dict[str, Any], **options: Any) -> Any:
+    def run(data: dict[str, Any], deadline: float | None = None, on_result: Any = None, **options: Any) -> Any:
         path.write_text(json.dumps(data), encoding="utf-8")
-        asked = Options(python=sys.executable, script=SCRIPT, timeout=20, **{"quick": True, **options})
-        return verify(asked, Machine(gpus=(L4,)), lambda text: None)
+        asked = Options(python=sys.executable, script=SCRIPT, **{"quick": True, "timeout": 20, **options})
+        return verify(asked, Machine(gpus=(L4,)), lambda text: None, deadline=deadline, on_result=on_result)
 
     run.jobs = lambda: [json.loads(line) for line in Path(f"{path}.jobs").read_text().splitlines()]  # type: ignore[attr-defined]
     return run
@@ -110,6 +115,12 @@ class TestSession:
         assert [d.bus_id for d in found.devices] == ["0000:01:00.0", "0000:81:00.0"]
         # CUDA's own number goes to the probe, PCI order to the user
         assert [j["device"] for j in fake.jobs() if j["check"] == "cudnn"] == [1, 0]
+        assert [j["devices"] for j in fake.jobs() if j["check"] == "nccl"] == [[1, 0]]
+
+    def test_checks_of_all_gpus_use_the_chosen_ones_alone(self, fake: Any) -> None:
+        cards = [device(n, f"0000:0{n + 1}:00.0") for n in range(4)]
+        fake(answers(*cards), quick=False, only=("nccl", "p2p"), device="1,3")
+        assert [j["devices"] for j in fake.jobs() if j["check"] in ("nccl", "p2p")] == [[1, 3], [1, 3]]
 
     def test_other_processes_leave_it_open(self, fake: Any) -> None:
         data = answers(device(0, "0000:01:00.0", others=[4711]))
@@ -140,6 +151,58 @@ class TestSession:
         assert (exit_code(found), exit_code(found, "warn")) == (0, 1)
 
 
+class TestDeadline:
+    """The time for the whole run: what was finished stays, and what was not says so."""
+
+    def test_what_was_finished_stays(self, fake: Any) -> None:
+        heard: list[Verification] = []
+        began = time.monotonic()
+        slow = {"sleep": 60, "facts": cudnn_facts()}
+        found = fake(answers(cudnn=slow), deadline=4.0, on_result=heard.append)
+        assert time.monotonic() - began < 5.0
+        assert [(r.code, r.status) for r in found.results] == [
+            ("cuda-context", "pass"),
+            ("cudnn", "timeout"),
+            ("tensor-core-fp16", "timeout"),
+            ("amp", "timeout"),
+        ]
+        assert [r.stage for r in found.results] == ["answering", "answering", "not started", "not started"]
+        assert "the time for the whole run (4 s) was up" in found.results[2].summary
+        assert exit_code(found) == 3
+        # whoever listens had each result as soon as it was there, with the devices that it belongs to
+        assert [len(v.results) for v in heard] == [1, 2, 3, 4]
+        assert heard[0].results[0].status == "pass"
+        assert heard[0].devices and heard[0].torch["version"] == "2.4.1+cu121"
+        assert [v.verdict for v in heard] == ["undetermined"] * 4
+
+    def test_a_deadline_that_is_kept_changes_nothing(self, fake: Any) -> None:
+        heard: list[Verification] = []
+        found = fake(answers(), deadline=30.0, on_result=heard.append)
+        assert exit_code(found) == 0
+        assert [v.verdict for v in heard] == ["undetermined"] * 3 + ["healthy"]
+
+    def test_devices_that_cannot_be_described_in_time(self, fake: Any) -> None:
+        heard: list[Verification] = []
+        data = answers()
+        data["describe"]["sleep"] = 60
+        found = fake(data, deadline=3.0, on_result=heard.append)
+        assert [r.status for r in found.results] == ["timeout", "skip", "skip", "skip"]
+        assert exit_code(found) == 3
+        assert len(heard) == 4
+
+    def test_no_time_at_all_starts_nothing(self, fake: Any, tmp_path: Path) -> None:
+        found = fake(answers(), deadline=1.5)
+        assert {(r.status, r.stage) for r in found.results} == {("timeout", "not started")}
+        assert exit_code(found) == 3
+        assert not Path(f"{tmp_path}/answers.json.jobs").exists()
+
+    def test_a_check_gets_no_more_than_its_own(self, fake: Any) -> None:
+        began = time.monotonic()
+        found = fake(answers(amp={"sleep": 60, "facts": {}}), deadline=60.0, timeout=1.5)
+        assert found.results[-1].status == "timeout"
+        assert time.monotonic() - began < 10
+
+
 class TestChoices:
     def test_checks(self) -> None:
         assert tuple(c.code for c in chosen_checks(Options(python="", quick=True))) == REQUIRED
@@ -163,6 +226,52 @@ class TestChoices:
         for word in ("2", "GPU-", "x", ""):
             with pytest.raises(UsageError):
                 choose(devices, word)
+
+    @pytest.mark.parametrize(
+        ("name", "capability", "cores"),
+        [
+            *[
+                (name, "7.5", 0)
+                for name in (
+                    "NVIDIA GeForce GTX 1630",
+                    "NVIDIA GeForce GTX 1650",
+                    "NVIDIA GeForce GTX 1650 Ti with Max-Q Design",
+                    "NVIDIA GeForce GTX 1660 SUPER",
+                    "NVIDIA T400 4GB",
+                    "NVIDIA T500",
+                    "NVIDIA T550 Laptop GPU",
+                    "NVIDIA T600",
+                    "NVIDIA T1000 8GB",
+                    "NVIDIA T1200 Laptop GPU",
+                    "NVIDIA GeForce MX450",
+                    "NVIDIA GeForce MX550",
+                    "NVIDIA CMP 30HX",
+                )
+            ],
+            ("NVIDIA GeForce GTX 1080", "6.1", 0),
+            ("Tesla P100-PCIE-16GB", "6.0", 0),
+            ("Tesla T4", "7.5", 2),
+            ("NVIDIA GeForce RTX 2060", "7.5", 2),
+            ("NVIDIA TITAN V", "7.0", 1),
+            ("NVIDIA A100-SXM4-40GB MIG 1g.5gb", "8.0", 3),
+            ("NVIDIA GeForce RTX 5090", "12.0", 5),
+        ],
+    )
+    @pytest.mark.parametrize("cards", [1, 2])
+    def test_the_chip_decides_on_tensor_cores(self, name: str, capability: str, cores: int, cards: int) -> None:
+        """From the matrix, by the name alone, also where two cards of one name cannot be told apart."""
+        matrix = load(None)
+        gpus = tuple(Gpu(index=n, name=name, compute_capability=capability) for n in range(cards))
+        machine = identify(Machine(gpus=gpus), matrix)
+        lines = [device(n, f"0000:0{n}:00.0", name=name, compute_capability=capability) for n in range(cards)]
+        found = found_by_probe({"devices": lines}, machine)
+        assert [d.tensor_cores for d in found] == [cores] * cards
+        verdict, _ = tensor_core_use(found[0].tensor_cores, None, [KERNEL], 8.0, 2.0)
+        assert verdict == ("none in this GPU" if cores == 0 else "used")
+
+    def test_a_chip_of_7_5_that_nobody_knows_is_not_guessed(self) -> None:
+        found = found_by_probe({"devices": [device(0, "a", name="NVIDIA X", compute_capability="7.5")]}, Machine())
+        assert tensor_core_use(found[0].tensor_cores, None, [KERNEL], 8.0, 2.0)[0] == "undetermined"
 
     def test_lines_of_a_wrong_shape_are_no_devices(self) -> None:
         assert found_by_probe({"devices": [1, None, {}, {"ordinal": "0"}]}, Machine()) == ()
@@ -227,7 +336,9 @@ class TestTrouble:
             ("amp", "Torch not compiled with CUDA enabled", "fail", "CPU build"),
             ("compile", "fatal error: Python.h: No such file or directory", "warn", "Python.h"),
             ("compile", "/usr/bin/ld: cannot find -lcuda: No such file", "warn", "libcuda.so"),
+            ("compile", "/usr/bin/ld: cannot find -l:libcuda.so.1: No such file", "warn", "libcuda.so"),
             ("compile", "AssertionError: libcuda.so cannot found!", "warn", "libcuda.so"),
+            ("compile", "[Errno 2] No such file or directory: '/sbin/ldconfig'", "warn", "TRITON_LIBCUDA_PATH"),
             (
                 "compile",
                 "RuntimeError: Failed to find C compiler. Please specify via CC environment variable",
@@ -278,9 +389,7 @@ class TestCommand:
 
     def test_without_a_gpu_it_says_why_and_exits_1(self, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
         self.use(monkeypatch, BARE)
-        began = time.monotonic()
         assert main(["verify", "--format", "json"]) == 1
-        assert time.monotonic() - began < 3
         data = json.loads(capsys.readouterr().out)
         assert data["schema"] == "envcheck.verify/1"
         assert data["verdict"] == "broken"
@@ -289,6 +398,22 @@ class TestCommand:
         assert {r["status"] for r in data["results"][1:]} == {"skip"}
         keys = {"code", "device", "status", "stage", "seconds", "measured", "expected", "evidence", "summary", "fix"}
         assert all(keys <= set(r) for r in data["results"])
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="the resource module is Unix's")
+    def test_this_machine_without_a_gpu_answers_within_three_seconds(self) -> None:
+        """The real command, nothing replaced, in seconds of the processor: a busy machine makes no slow command."""
+        import resource
+
+        if any(Path("/dev").glob("nvidia[0-9]*")) or Path("/dev/dxg").exists():
+            pytest.skip("there is a GPU here")
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        argv = [sys.executable, "-m", "envcheck", "verify"]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert done.returncode == 1, done.stderr
+        assert done.stdout.startswith("envcheck verify: broken")
+        assert "what doctor finds on this machine" in done.stdout
+        assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3
 
     def test_without_torch_it_names_the_plan(self, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
         self.use(monkeypatch, Machine(driver=Driver(version="535.104.05", state="ok"), gpus=(L4,), python=HERE))

@@ -35,6 +35,24 @@ TENSOR = [
     "nvjet_tst_192x192_64x4_2x1_v_bz_coopB_TNN",
     "nvjet_sm90_hss_128x256_64x4_2x1_v_bz_coopA_NNN",
     "cutlass3x_sm90_tensorop_s64x128x16gemm_f16_f16_f32_f16_f16",
+    # as seen in public profiles of each generation
+    "turing_fp16_s1688gemm_fp16_256x128_ldg8_f2f_stages_32x1_tn",
+    "turing_fp16_s1688gemm_fp16_128x64_sliced1x2_ldg8_f2f_tn",
+    "void cutlass::Kernel2<cutlass_75_wmma_tensorop_f16_s161616gemm_f16_16x16_128x2_tn_align8>"
+    "(cutlass_75_wmma_tensorop_f16_s161616gemm_f16_16x16_128x2_tn_align8::Params)",
+    "void cutlass::Kernel2<cutlass_75_wmma_tensorop_h161616gemm_32x32_128x2_tn_align8>(T1::Params)",
+    "cutlass::Kernel2<cutlass_70_tensorop_h884gemm_128x128_tn_align8>",
+    "cutlass_75_tensorop_bf16_s1688gemm_bf16_256x128_nn_align1",
+    "ampere_bf16_s1688gemm_bf16_128x128_ldg8_f2f_stages_32x1_nn",
+    "ampere_bf16_s16816gemm_bf16_256x128_ldg8_f2f_stages_32x3_nn",
+    "cutlass_tensorop_s1688tf32gemm_256x128_16x3_nn_align4",
+    "sm80_xmma_fprop_implicit_gemm_f16f16_f16f32_f32_nhwckrsc_nhwc_tilesize128x32x32_stage4_warpsize4x1x1_g1_"
+    "tensor16x8x16_execute_kernel__5x_cudnn",
+    "sm90_xmma_gemm_f16f16_f16f32_f32_tn_n_tilesize64x128x64_warpgroupsize1x1x1_execute_segment_k_off_kernel__5x_cublas",
+    "nvjet_sm100_tst_64x32_64x16_2x1_2cta_h_bz_splitk_TNT",
+    "nvjet_sm120_tst_mma_64x64x128_3_32x32x128_tmaAB_alignCD4_bz_TNNN",
+    "cutlass3x_sm100_tensorop_gemm_bf16_bf16_f32_bf16_bf16_256x256x64_2x2x1_0_tnt_align8_2sm",
+    "cutlass3x_sm100_tensorop_s128x128x8tf32gemm_f32_f32_f32_f32_f32_128x128x32_0_tnn_align4_1sm",
 ]
 SIMT = [
     "maxwell_fp16_sgemm_fp16_128x64_nn",
@@ -46,6 +64,14 @@ SIMT = [
     "void gemv2T_kernel_val<int, int, __half, __half, __half, float, 128, 16, 4, 4, false>",
     "sm80_xmma_gemm_f32f32_f32f32_f32_tn_n_tilesize32x32x8_stage3_warpsize1x2x1_ffma_aligna4_alignc4_execute_kernel__51_cublas",
     "void gemmSN_NN_kernel<float, 256, 4, 2, 8, 4, 4, false>",
+    # as seen in public profiles
+    "volta_fp16_sgemm_fp16_128x128_nt",
+    "maxwell_fp16_sgemm_fp16_32x128_nt",
+    "ampere_fp16_sgemm_fp16_64x64_nn",
+    "ampere_sgemm_128x128_nn",
+    "cutlass3x_sm100_simt_sgemm_f32_f32_f32_f32_f32_64x128x16_1x1x1_3_tnn_align1_bias_f32_relu",
+    "void precomputed_convolve_sgemm<float, 1024, 5, 5, 4, 3, 3, 1, false>",
+    "void implicit_convolve_sgemm<__half, __half, 1024, 5, 5, 3, 3, 3, 1, true, false, true>",
 ]
 
 
@@ -80,7 +106,11 @@ def test_other_kernels_say_nothing(name: str) -> None:
         (0, 90.0, TENSOR[2:3], 8.0, 2, NONE),
         # the GPU's own counter decides
         (4, 85.0, None, None, 1, USED),
-        (4, 0.0, TENSOR[:1], 8.0, 1, NOT_USED),
+        (4, 0.0, None, None, 1, NOT_USED),
+        (4, 0.0, SIMT[:1], 1.0, 1, NOT_USED),
+        (4, 85.0, SIMT[:1], 1.0, 1, USED),
+        # ... unless everything else speaks against a counter that stands still
+        (4, 0.0, TENSOR[:1], 8.0, 1, UNDETERMINED),
         (4, 3.0, TENSOR[:1], 8.0, 1, UNDETERMINED),
         # names
         (4, None, TENSOR[:1], 1.9, 1, USED),

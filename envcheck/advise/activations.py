@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from .architectures import Architecture
 from .convolution import resnet_saved_elements
-from .workload import PRECISIONS, Workload
+from .stacks import stack
+from .workload import BITSANDBYTES, PRECISIONS, Workload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +38,12 @@ BYTES = {"half": 2, "fp32": 4, "amp": 2}
 
 def layer_bytes(arch: Architecture, work: Workload) -> float:
     """Saved bytes of one layer for one sample of ``work.seq`` tokens."""
-    act = PRECISIONS[work.precision].act
+    act = stream(work)
     s, h, f = work.seq, arch.hidden, arch.ffn
     if arch.kind == "llama":
-        saved = _llama(arch, act, trained=not work.frozen)
-        adapters = _adapter_inputs(arch, work) if work.frozen else 0.0
-        wide = saved.wide * arch.active_experts
-        total = saved.hidden * s * h + wide * s * f + adapters * s
+        saved = _llama(arch, work)
+        wide = saved.wide * (f * arch.active_experts + arch.shared_ffn)
+        total = saved.hidden * s * h + wide * s + (_adapter_inputs(arch, work) + _kept_inputs(arch, work)) * s
         matrix = 4 + BYTES[act] if act != "fp32" else 4  # softmax in fp32, and its 16-bit copy
         copies = 2 * BYTES[act] * (arch.heads - arch.kv_heads) * arch.head_dim * s  # keys and values repeated per head
         repeated = copies if work.attention != "flash" else 0  # FlashAttention 2 takes grouped heads as they are
@@ -54,33 +54,67 @@ def layer_bytes(arch: Architecture, work: Workload) -> float:
     return saved.hidden * s * h + wide * s * f + matrix_bytes
 
 
-def _llama(arch: Architecture, act: str, trained: bool) -> Saved:
-    """RMSNorm keeps an fp32 copy of its input; the gated feed-forward keeps four tensors of its width."""
+def stream(work: Workload) -> str:
+    """Which column of the formulas holds: an fp32 embedding makes the whole residual stream fp32."""
+    return "fp32" if work.upcast else PRECISIONS[work.precision].act
+
+
+def _llama(arch: Architecture, work: Workload) -> Saved:
+    """The gated feed-forward keeps gate, activation and up, and its product where the down projection is trained.
+
+    RMSNorm keeps its input in fp32; its 16-bit result only where a weight behind it is trained.
+    """
+    act = stream(work)
     b = BYTES[act]
     qkv = b * (2 * arch.heads + 2 * arch.kv_heads) * arch.head_dim / arch.hidden  # q, k, v, attention output
-    norm = {"half": 4 + 2 + (2 if trained else 0), "fp32": 8 + (4 if trained else 0), "amp": 13}[act]
-    return Saved(hidden=arch.norms * norm + qkv, wide=4 * b, matrix=0)
+    norm = {"half": 4, "fp32": 4, "amp": 6}[act] if work.frozen else {"half": 8, "fp32": 12, "amp": 13}[act]
+    if arch.qk_norm:  # its result is rotated, not multiplied: nothing keeps it in 16 bit
+        each = 4 if work.frozen else {"half": 6, "fp32": 8, "amp": 8}[act]
+        qkv += each * (arch.heads + arch.kv_heads) * arch.head_dim / arch.hidden
+    return Saved(hidden=arch.norms * norm + qkv, wide=(3 if work.frozen else 4) * b, matrix=0)
 
 
 def _adapter_inputs(arch: Architecture, work: Workload) -> float:
-    """Bytes per token and layer that LoRA adds: its fp32 copy of each input and the dropout's mask."""
-    h, q = arch.hidden, arch.heads * arch.head_dim
-    inputs = {"qv": h, "attention": h + q, "all": 2 * h + q + arch.ffn * arch.active_experts}[work.lora_targets]
-    return 4.0 * inputs
+    """Bytes per token and layer that LoRA adds: the inputs of its A matrices.
+
+    PEFT keeps adapters in fp32 whatever the model is in, so each adapted layer casts an input of its own; adapters in
+    the model's precision share it, and the output projection's is the attention's output, which is there already.
+    """
+    if not work.frozen:
+        return 0.0
+    h, q, f = arch.hidden, arch.heads * arch.head_dim, arch.ffn * arch.active_experts
+    width = BYTES[stream(work)] if work.adapter_16bit else 4.0
+    if not work.lora_dropout and width == BYTES[stream(work)]:
+        return width * {"qv": h, "attention": h, "all": 2 * h + f}[work.lora_targets]
+    each = {"qv": 2 * h, "attention": 3 * h + q, "all": 5 * h + q + f}[work.lora_targets]
+    return (width + (1.0 if work.lora_dropout else 0.0)) * each
+
+
+def _kept_inputs(arch: Architecture, work: Workload) -> float:
+    """Every input, which older bitsandbytes kept for a gradient of the 4-bit weights that nobody takes."""
+    if not (work.frozen and work.quant in BITSANDBYTES and stack(work.stack).get("keeps_inputs")):
+        return 0.0
+    return BYTES[stream(work)] * (2.0 * arch.hidden + arch.ffn * arch.active_experts)
 
 
 def stored(arch: Architecture, work: Workload) -> float:
     """Bytes of one sample that live through the whole forward pass, in every layer."""
-    act = PRECISIONS[work.precision].act
+    act = stream(work)
     if arch.kind == "resnet":
         saved = resnet_saved_elements(arch.blocks, arch.bottleneck, work.image_size)
         return saved * BYTES[act]
     if work.checkpointing:
-        stream = 2 if act == "half" else 4  # autocast keeps the residual stream in fp32
-        return arch.layers * stream * work.seq * arch.hidden
+        kept = 2 if act == "half" else 4  # autocast keeps the residual stream in fp32
+        return arch.layers * kept * work.seq * arch.hidden
     return arch.layers * layer_bytes(arch, work)
 
 
 def working_set(arch: Architecture, work: Workload) -> float:
-    """Bytes of one sample that one layer needs while it is computed (again): checkpointing and inference."""
-    return layer_bytes(arch, work) if arch.kind != "resnet" else 0.0
+    """Bytes of one sample that one layer needs while it is computed again, and goes backward (checkpointing)."""
+    if arch.kind != "llama":
+        return layer_bytes(arch, work)
+    act, s = stream(work), work.seq
+    feed_forward = 4.0 * BYTES[act] * arch.ffn * arch.active_experts * s  # gradients of product, activation, gate, up
+    # eager: gradients of the softmax's output and input, in fp32 with a 16-bit copy, or all of it fp32
+    matrix = (16 if act == "fp32" else 10) * arch.heads * float(s) ** 2 if work.attention == "eager" else 0.0
+    return layer_bytes(arch, work) + max(feed_forward, matrix)

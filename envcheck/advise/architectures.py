@@ -43,12 +43,14 @@ class Architecture:
     norms: int = 2  # norms per layer
     experts: int = 1
     active_experts: int = 1
+    shared_ffn: int = 0  # width of an expert that every token passes
     blocks: tuple[int, ...] = ()
     bottleneck: bool = False
     published: int | None = None
     source: str = ""
     aliases: tuple[str, ...] = ()
     note: str = ""
+    legacy: bool = False  # its authors' own modeling code (trust_remote_code): cache and loss as in 2023
     given_params: int | None = None  # by numbers: what the user said
 
     @property
@@ -70,7 +72,8 @@ class Architecture:
         q, kv = self.heads * d, self.kv_heads * d
         attention = h * q + 2 * h * kv + q * h + (q + 2 * kv if self.qkv_bias else 0) + (2 * d if self.qk_norm else 0)
         router = h * self.experts if self.experts > 1 else 0
-        return attention + self.experts * 3 * h * self.ffn + router + self.norms * h
+        shared = 3 * h * self.shared_ffn + (h if self.shared_ffn else 0)  # with its gate
+        return attention + self.experts * 3 * h * self.ffn + router + shared + self.norms * h
 
     @property
     def params(self) -> int:
@@ -126,15 +129,21 @@ def find_model(name: str) -> Architecture:
 
 # model_type of a config.json -> kind
 TYPES = {
-    "bert": "encoder",
-    "roberta": "encoder",
-    "xlm-roberta": "encoder",
-    "electra": "encoder",
-    "distilbert": "encoder",
+    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "electra", "distilbert"), "encoder"),
     "gpt2": "gpt2",
-    "qwen": "llama",
-    "phi3": "llama",
-    **dict.fromkeys(("llama", "mistral", "mixtral", "qwen2", "qwen3", "gemma", "gemma2", "internlm2", "yi"), "llama"),
+    **dict.fromkeys(("llama", "mistral", "qwen", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi3"), "llama"),
+    **dict.fromkeys(("internlm2", "yi", "granite", "smollm3", "mixtral", "qwen2_moe", "qwen3_moe"), "llama"),
+}
+# what a decoder must have to be taken for a LLaMA although its model_type is none of the above, and what it must not
+LLAMA_KEYS = {"num_key_value_heads", "intermediate_size", "hidden_size", "num_hidden_layers", "num_attention_heads"}
+FOREIGN = {
+    "kv_lora_rank": "multi-head latent attention",
+    "n_routed_experts": "experts in some layers only",
+    "num_experts": "experts",
+    "num_local_experts": "experts",
+    "is_encoder_decoder": "an encoder and a decoder",
+    "use_parallel_residual": "a parallel residual",
+    "parallel_attn": "a parallel residual",
 }
 
 
@@ -146,18 +155,31 @@ def from_config(path: str) -> Architecture:
         data = json.loads(file.read_text(encoding="utf-8", errors="replace"))
     except OSError as error:
         raise InputError(f"cannot read {file}: {error.strerror or error}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file} is not valid JSON ({error})") from None
     if not isinstance(data, dict):
         raise InputError(f"{file} holds no object: a Hugging Face config.json is one")
-    data = data["text_config"] if isinstance(data.get("text_config"), dict) else data
+    if isinstance(data.get("text_config"), dict):
+        arch = _language_model(data["text_config"], file)
+        return replace(
+            arch, note=f"{arch.note} the language model alone: the rest of {file.name} is not counted".strip()
+        )
+    return _language_model(data, file)
+
+
+def _language_model(data: Mapping[str, Any], file: Path) -> Architecture:
     kind = TYPES.get(str(data.get("model_type")))
-    if kind is None and {"num_key_value_heads", "intermediate_size", "hidden_size"} <= data.keys():
-        kind = "llama"
+    foreign = next((why for key, why in FOREIGN.items() if data.get(key)), None)
+    if kind is None and foreign is None and data.keys() >= LLAMA_KEYS and data.get("hidden_act") in ("silu", "swish"):
+        return replace(
+            _from_hugging_face(data, "llama", file),
+            note=f"model_type {str(data.get('model_type'))[:40]!r} is not known here: its shape is taken for a LLaMA's",
+        )
     if kind is None:
+        has = f" (it has {foreign})" if foreign else ""
         raise InputError(
-            f"{file}: model_type {data.get('model_type')!r} is none that has formulas here "
-            f"({', '.join(sorted(TYPES))}). Give its numbers: --params, --layers, --hidden, or count it with --trace"
+            f"{file}: model_type {str(data.get('model_type'))[:40]!r} is none that has formulas here{has}. Known: "
+            f"{', '.join(sorted(TYPES))}. Give its numbers: --params, --layers, --hidden, or count it with --trace"
         )
     return _from_hugging_face(data, kind, file)
 
@@ -178,8 +200,14 @@ def _from_hugging_face(data: Mapping[str, Any], kind: str, file: Path) -> Archit
     hidden = number("hidden_size", "n_embd", "dim")
     heads = number("num_attention_heads", "n_head", "n_heads")
     layers = number("num_hidden_layers", "n_layer", "n_layers")
-    ffn = number("intermediate_size", "n_inner", "hidden_dim", default=4 * hidden)
+    moe = kind_of in ("qwen2_moe", "qwen3_moe")
+    dense = number("intermediate_size", "n_inner", "hidden_dim", default=4 * hidden)
+    ffn = number("moe_intermediate_size") if moe else dense
     distil = kind_of == "distilbert"
+    if moe and (data.get("mlp_only_layers") or data.get("decoder_sparse_step", 1) != 1):
+        raise InputError(f"{file}: only some layers have experts: that is not estimated here. Give --params")
+    if kind_of == "electra" and data.get("embedding_size", hidden) != hidden:
+        raise InputError(f"{file}: its embedding is narrower than its layers: that is not estimated here")
     return Architecture(
         id=str(data.get("_name_or_path") or kind_of)[:80],
         kind=kind,
@@ -193,13 +221,15 @@ def _from_hugging_face(data: Mapping[str, Any], kind: str, file: Path) -> Archit
         positions=number("max_position_embeddings", "n_positions", "seq_length", default=2048),
         tied=bool(data.get("tie_word_embeddings", kind != "llama" or kind_of.startswith("gemma"))),
         types=0 if distil else number("type_vocab_size", default=0) if kind == "encoder" else 0,
-        pooler=kind == "encoder" and not distil,
-        qkv_bias=kind_of in ("qwen", "qwen2") or bool(data.get("attention_bias")),
-        qk_norm=kind_of == "qwen3",
-        norms=4 if kind_of == "gemma2" else 2,
+        pooler=kind == "encoder" and kind_of not in ("distilbert", "electra"),
+        qkv_bias=kind_of in ("qwen", "qwen2", "qwen2_moe") or bool(data.get("attention_bias")),
+        qk_norm=kind_of in ("qwen3", "qwen3_moe", "gemma3_text"),
+        norms=4 if kind_of in ("gemma2", "gemma3_text") else 2,
         experts=number("num_local_experts", "num_experts", default=1),
         active_experts=number("num_experts_per_tok", default=1),
+        shared_ffn=number("shared_expert_intermediate_size", default=0),
         source=str(file),
+        legacy=kind_of == "qwen",
     )
 
 
@@ -214,7 +244,7 @@ def by_numbers(params: float, **shape: int | None) -> Architecture:
     bad = [k for k, v in given.items() if v < 1]
     if bad:
         raise UsageError(f"--{bad[0].replace('_', '-')} {given[bad[0]]} makes no model: it must be at least 1")
-    plain = [a for a in builtin() if a.kind == "llama" and a.experts == 1]
+    plain = [a for a in builtin() if a.kind == "llama" and a.experts == 1 and not a.legacy]
     near = min(plain, key=lambda a: abs(a.params - params) / a.params)
     factor = (params / near.params) ** (1 / 3)
     hidden = given.get("hidden") or max(near.head_dim, round(near.hidden * factor / near.head_dim) * near.head_dim)

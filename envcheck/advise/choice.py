@@ -127,6 +127,8 @@ def _reasons(card: Card, work: Workload, memory: Estimate, room: str, predicted:
         out.append(f"tight: the upper end of the estimate is {memory.high / GIB:.1f} GiB")
     rate = f"{card.tensor:.0f} TFLOPS FP16" if card.tensor else f"{card.peak('fp32') or 0:.0f} TFLOPS FP32"
     out.append(f"limited by {predicted.limit}: {rate}, {card.bandwidth:g} GB/s")
+    if card.rates is not None and card.rates.get("caveat"):
+        out.append(str(card.rates["caveat"]))
     advice = advise_precision(card)
     if card.tensor is None or advice.train == "fp16-amp":
         out.append(advice.why[0] if card.tensor is None else advice.why[1])

@@ -90,14 +90,16 @@ def changes(arch: Architecture, work: Workload, memory_gib: float) -> tuple[Chan
     """What makes the workload smaller: what is enough alone first, then by the bytes that each saves."""
     now = estimate(arch, work)
     found = []
-    for what, option, cost, other in _alternatives(arch, work):
+    for what, cost, other in _alternatives(arch, work):
         try:
             then = estimate(arch, other)
         except UsageError:
             continue
         if now.peak - then.peak > now.peak * 0.005:
             fit = then.peak <= usable_bytes(memory_gib)
-            found.append(Change(what=what, option=option, saves=now.peak - then.peak, cost=cost, fits=fit))
+            found.append(
+                Change(what=what, option=option_of(work, other), saves=now.peak - then.peak, cost=cost, fits=fit)
+            )
     return tuple(sorted(found, key=lambda c: (not c.fits, -c.saves)))
 
 
@@ -110,12 +112,12 @@ def together(arch: Architecture, work: Workload, memory_gib: float) -> tuple[tup
     peak = estimate(arch, work).peak
     while peak > usable_bytes(memory_gib) and len(taken) < 8:
         steps = []
-        for what, option, cost, other in _alternatives(arch, work):
+        for what, cost, other in _alternatives(arch, work):
             if other.gpus == work.gpus and other.method == work.method:
                 saves = peak - estimate(arch, other).peak
                 if saves > peak * 0.005:
                     fit = peak - saves <= usable_bytes(memory_gib)
-                    steps.append((cost != "none", -saves, option, what, cost, fit, other))
+                    steps.append((not cost.startswith("none"), -saves, option_of(work, other), what, cost, fit, other))
         if not steps:
             break
         _, less, option, what, cost, fit, work = min(steps, key=lambda s: s[:3])
@@ -124,58 +126,68 @@ def together(arch: Architecture, work: Workload, memory_gib: float) -> tuple[tup
     return tuple(taken), peak
 
 
-def _alternatives(arch: Architecture, work: Workload) -> Iterable[tuple[str, str, str, Workload]]:
+def option_of(work: Workload, other: Workload) -> str:
+    """The command-line options that turn one workload into the other, whatever was given for the first."""
+    words = []
+    for field in ("method", "quant", "precision", "batch", "accumulate", "seq", "attention", "checkpointing"):
+        words += _word(work, other, field)
+    for field in ("fused_loss", "optimizer", "gpus", "parallel", "kv_precision"):
+        words += _word(work, other, field)
+    return " ".join(words)
+
+
+def _word(work: Workload, other: Workload, field: str) -> list[str]:
+    value = getattr(other, field)
+    implied = field == "quant" and other.method == "qlora" and work.quant is None
+    if value == getattr(work, field) or implied:
+        return []
+    flag = "--kv-cache" if field == "kv_precision" else "--" + field.replace("_", "-")
+    return [flag] if value is True else [flag, str(value)]
+
+
+def _alternatives(arch: Architecture, work: Workload) -> Iterable[tuple[str, str, Workload]]:
+    """(what, its cost, the workload) of each thing that could be changed."""
     text = arch.kind != "resnet"
     if work.batch > 1:
         half = work.batch // 2
-        cost = "none with gradient accumulation" if work.training else "less throughput"
-        yield f"batch {half}", f"--batch {half}", cost, replace(work, batch=half)
-        yield "batch 1", "--batch 1", cost, replace(work, batch=1)
+        # when training, the batch is made up of several: their gradients stay
+        cost = "none: gradients accumulate" if work.training else "less throughput"
+        smaller = replace(work, accumulate=work.training)
+        yield f"batch {half}", cost, replace(smaller, batch=half)
+        yield "batch 1", cost, replace(smaller, batch=1)
     if text and work.seq > 128:
-        yield (
-            f"sequences of {work.seq // 2}",
-            f"--seq {work.seq // 2}",
-            "shorter texts",
-            replace(work, seq=work.seq // 2),
-        )
+        yield f"sequences of {work.seq // 2}", "shorter texts", replace(work, seq=work.seq // 2)
     if text and work.attention == "eager":
-        yield "fused attention", "--attention sdpa", "none", replace(work, attention="sdpa")
+        yield "fused attention", "none", replace(work, attention="sdpa")
     if work.training:
         yield from _training_alternatives(arch, work, text)
     elif text and work.quant != "nf4":
         if work.quant is None:
-            yield (
-                "8-bit weights",
-                "--precision int8",
-                "slight loss of quality",
-                replace(work, quant="int8", precision="bf16"),
-            )
-        yield "4-bit weights", "--precision nf4", "some loss of quality", replace(work, quant="nf4", precision="bf16")
+            yield "8-bit weights", "slight loss of quality", replace(work, quant="int8", precision="bf16")
+        yield "4-bit weights", "some loss of quality", replace(work, quant="nf4", precision="bf16")
         if work.kv_precision != "int8":
-            yield "8-bit KV cache", "--kv-cache int8", "slight loss of quality", replace(work, kv_precision="int8")
+            yield "8-bit KV cache", "slight loss of quality", replace(work, kv_precision="int8")
 
 
-def _training_alternatives(arch: Architecture, work: Workload, text: bool) -> Iterable[tuple[str, str, str, Workload]]:
+def _training_alternatives(arch: Architecture, work: Workload, text: bool) -> Iterable[tuple[str, str, Workload]]:
     if text and not work.checkpointing:
-        yield "gradient checkpointing", "--checkpointing", "about a third more time", replace(work, checkpointing=True)
+        yield "gradient checkpointing", "about a third more time", replace(work, checkpointing=True)
     if text and arch.kind != "encoder" and not work.fused_loss:
-        yield "chunked cross-entropy", "--fused-loss", "none", replace(work, fused_loss=True)
+        yield "chunked cross-entropy", "none", replace(work, fused_loss=True)
     if work.optimizer == "adamw" and not work.frozen:
-        yield "8-bit Adam", "--optimizer adam8bit", "bitsandbytes", replace(work, optimizer="adam8bit")
-        yield "Adafactor", "--optimizer adafactor", "other hyperparameters", replace(work, optimizer="adafactor")
+        yield "8-bit Adam", "bitsandbytes", replace(work, optimizer="adam8bit")
+        yield "Adafactor", "other hyperparameters", replace(work, optimizer="adafactor")
     if work.method == "full":
         if work.precision != "bf16":
-            yield "pure bf16", "--precision bf16", "small updates are rounded away", replace(work, precision="bf16")
+            yield "pure bf16", "small updates are rounded away", replace(work, precision="bf16")
         if text:
-            lora = replace(work, method="lora", precision="bf16")
-            yield "LoRA", "--method lora", "adapters only are trained", lora
+            yield "LoRA", "adapters only are trained", replace(work, method="lora", precision="bf16")
     if text and work.method in ("full", "lora"):
         qlora = replace(work, method="qlora", precision="bf16", quant="nf4-dq")
-        yield "QLoRA", "--method qlora", "adapters only, on 4-bit weights, slower", qlora
+        yield "QLoRA", "adapters only, on 4-bit weights, slower", qlora
     for gpus in (2, 4, 8):
         if gpus > work.gpus and not work.frozen:
-            sharded = replace(work, gpus=gpus, parallel="fsdp")
-            yield f"{gpus} GPUs, sharded", f"--gpus {gpus} --parallel fsdp", f"{gpus} GPUs and a fast link", sharded
+            yield f"{gpus} GPUs, sharded", f"{gpus} GPUs and a fast link", replace(work, gpus=gpus, parallel="fsdp")
 
 
 def headroom(peak: Estimate, memory_gib: float) -> str:

@@ -6,19 +6,16 @@ Formulas: ``docs/gpu-guide.md``. What no formula gives (the CUDA context, tempor
 
 from __future__ import annotations
 
-import functools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
 from . import activations
 from .architectures import Architecture
-from .workload import OPTIMIZERS, PRECISIONS, QUANTISED, Workload
+from .stacks import calibration, stack
+from .workload import BITSANDBYTES, OPTIMIZERS, PRECISIONS, QUANTISED, Workload
 
-CALIBRATION = Path(__file__).with_name("calibration.json")
 MIB, GIB = 2**20, 2**30
 PARTS = ("weights", "gradients", "optimizer", "activations", "logits", "kv_cache", "temporaries", "context")
 
@@ -65,21 +62,6 @@ class Estimate:
         return {name: getattr(self, name) for name in PARTS}
 
 
-@functools.cache
-def calibration() -> Mapping[str, Any]:
-    loaded: Mapping[str, Any] = json.loads(CALIBRATION.read_text(encoding="utf-8"))
-    return loaded
-
-
-def stack(name: str) -> Mapping[str, Any]:
-    """The calibration row of a software stack. ``UsageError`` for one that there is none of."""
-    rows = {row["id"]: row for row in calibration()["stacks"]}
-    if name not in rows:
-        raise UsageError(f"there is no calibration for the stack {name!r}. Known: {', '.join(rows)}")
-    found: Mapping[str, Any] = rows[name]
-    return found
-
-
 def estimate(arch: Architecture, work: Workload) -> Estimate:
     """Peak memory on one GPU. Raises ``UsageError`` for a workload that the model cannot have."""
     _check(arch, work)
@@ -91,13 +73,17 @@ def estimate(arch: Architecture, work: Workload) -> Estimate:
     kept = activations.stored(arch, work) * work.batch
     logits = _logits(arch, work)
     layer = activations.working_set(arch, work) * work.batch if work.checkpointing else 0.0
+    smaller = min(logits, layer)
     if work.checkpointing:  # the logits are gone when the first layer is computed again
         logits, layer = (logits, 0.0) if logits >= layer else (0.0, layer)
     live = kept + layer
-    temporaries = live * (factor - 1) + _gathered(arch, work) + _dequantised(arch, work) + _reserve(arch, work)
+    temporaries = live * (factor - 1) + _gathered(arch, work) + _dequantised(arch, work) + _reserve(arch, work, smaller)
     if PRECISIONS[work.precision].master and not work.frozen:  # the step needs the gradients in fp32 as well
         unscaled = 4.0 * trained / _shards(work, 2)
         temporaries = max(temporaries, unscaled - live - logits)
+    if work.parallel == "ddp" and work.gpus > 1:
+        # its buckets are another copy of them unless gradient_as_bucket_view is set: torch's DistributedDataParallel
+        temporaries += gradients
     return Estimate(
         weights=weights,
         gradients=gradients,
@@ -106,8 +92,8 @@ def estimate(arch: Architecture, work: Workload) -> Estimate:
         logits=logits,
         kv_cache=0.0,
         temporaries=temporaries,
-        context=_context(work, row),
-        overlap=0.0 if factor > 1 else min(gradients, live + logits),
+        context=_context(arch, work, row),
+        overlap=0.0 if factor > 1 or work.accumulate else min(gradients, live + logits),
         error=_error(arch, work),
         trained=trained,
         notes=_notes(arch, work),
@@ -129,7 +115,7 @@ def weight_bytes(arch: Architecture, work: Workload) -> float:
     """The model as it lies in memory, before any sharding; quantised formats keep embedding and output in 16 bit."""
     precision = PRECISIONS[work.precision]
     if work.quant:
-        return arch.linear * QUANTISED[work.quant] + (arch.params - arch.linear) * 2
+        return arch.linear * QUANTISED[work.quant] + (arch.params - arch.linear) * (4 if work.upcast else 2)
     if work.training and not work.frozen:
         return arch.params * (precision.weight + precision.cast)
     width = 2 if precision.act != "fp32" and not work.training else precision.weight
@@ -153,9 +139,11 @@ def _model(arch: Architecture, work: Workload) -> tuple[float, float, float, flo
         return weights / _shards(work, 3), 0.0, 0.0, 0
     precision = PRECISIONS[work.precision]
     if work.frozen:
-        # PEFT trains adapters in fp32 whatever the model is in
-        trained, weight, grad, master, state = lora_params(arch, work), 4.0, 4.0, 0.0, 4.0
+        width = 2.0 if work.adapter_16bit else 4.0  # PEFT's default is fp32 whatever the model is in
+        trained, weight, grad, master, state = lora_params(arch, work), width, width, 0.0, width
         weights += trained * weight
+        if arch.legacy and work.quant is not None:  # its authors train it under ZeRO-2, which steps on fp32 gradients
+            master = 4.0
     else:
         trained, grad, master, state = arch.params, precision.grad, precision.master, precision.state
     states = trained * (OPTIMIZERS[work.optimizer] * state / 4 + master)
@@ -174,48 +162,64 @@ def _largest(arch: Architecture) -> int:
 
 
 def _gathered(arch: Architecture, work: Workload) -> float:
-    """ZeRO-3 and FSDP hold two layers whole, one computing, one arriving; DDP adds nothing."""
+    """ZeRO-3 and FSDP hold two layers whole, one computing, one arriving."""
     if work.parallel in ("zero3", "fsdp") and work.gpus > 1:
         return 2.0 * 2 * max(arch.layer, arch.head)
     return 0.0
 
 
 def _dequantised(arch: Architecture, work: Workload) -> float:
-    """The largest quantised matrix, in 16 bit again for its multiplication."""
-    return 2.0 * arch.hidden * arch.ffn if work.quant else 0.0
+    """The largest 4-bit matrix of bitsandbytes, in 16 bit again for its multiplication."""
+    unpacked = work.quant in BITSANDBYTES or (work.quant is not None and arch.legacy)
+    return 2.0 * arch.hidden * arch.ffn if unpacked else 0.0
 
 
-def _reserve(arch: Architecture, work: Workload) -> float:
-    """What adapter training was measured to take beyond its tensors (calibration.json, ``reserve_mib``)."""
-    if not work.frozen or work.lora_embeddings or arch.kind != "llama":  # measured on decoders alone
+def _reserve(arch: Architecture, work: Workload, smaller: float) -> float:
+    """What the allocator holds beyond the tensors of a decoder.
+
+    Blocks that were cut for the logits do not fit a layer's tensors, and the other way round: a share of the
+    ``smaller`` of the two stays cached (calibration.json, ``fragmentation``). Models of ``legacy`` code were measured
+    as they are (``reserve_mib``).
+    """
+    if arch.kind != "llama":
         return 0.0
-    return float(calibration()["reserve_mib"][work.method]) * MIB
+    if arch.legacy and work.frozen and not work.lora_embeddings:
+        return float(calibration()["reserve_mib"][work.method]) * MIB
+    return 0.0 if arch.legacy else float(calibration()["fragmentation"]) * smaller
 
 
 def _logits(arch: Architecture, work: Workload) -> float:
     """Logits, their shifted and fp32 copies, the log-softmax and the gradients: bytes per token and vocabulary entry.
 
-    Counted: 12 to 16 where the loss is computed in fp32 (a copy may have been freed or not), 10 where all of it is
-    fp16. None for a classifier or a chunked loss.
+    Measured to the byte: 14 where 16-bit logits are cast for the loss, 16 where the head itself is fp32
+    (docs/gpu-guide.md); 10 for legacy code that takes the loss in fp16. None for a classifier or a chunked loss.
     """
     if arch.kind not in ("llama", "gpt2") or work.fused_loss:
         return 0.0
-    per = 10.0 if work.precision in ("fp16", "fp16-o2") else 14.0
+    if activations.stream(work) == "fp32":
+        per = 16.0
+    else:
+        per = 10.0 if arch.legacy and work.precision in ("fp16", "fp16-o2") else 14.0
     return per * work.batch * work.seq * arch.vocab
 
 
 def _inference(arch: Architecture, work: Workload, row: Mapping[str, Any], weights: float) -> Estimate:
     width = {"fp32": 4, "int8": 1}.get(work.kv_precision, 2)
     decoder = arch.kind in ("llama", "gpt2")
-    kv = 2.0 * width * arch.layers * arch.kv_heads * arch.head_dim * work.seq * work.batch if decoder else 0.0
+    layers = 2.0 * width * arch.kv_heads * arch.head_dim * work.seq * work.batch if decoder else 0.0
+    kv = layers * arch.layers
     bytes_ = activations.BYTES[PRECISIONS[work.precision].act]
     if arch.kind == "resnet":
         live = 2.0 * bytes_ * work.batch * 64 * (work.image_size // 2) ** 2
     else:
-        live = bytes_ * work.batch * work.seq * (4.0 * arch.hidden + 2.0 * arch.ffn)
-        if work.attention == "eager":
-            live += 2 * bytes_ * work.batch * arch.heads * float(work.seq) ** 2
-    logits = (bytes_ + 4.0) * work.batch * arch.vocab if decoder else 0.0  # of the last position only
+        gated = 3.0 if arch.kind == "llama" else 2.0  # gate, up and their product
+        live = bytes_ * work.batch * work.seq * (4.0 * arch.hidden + gated * arch.ffn * arch.active_experts)
+        if work.attention == "eager":  # the softmax in fp32 and its copy; in fp32 scores and softmax
+            live += (8.0 if bytes_ == 4 else 6.0) * work.batch * arch.heads * float(work.seq) ** 2
+    positions = work.seq if work.all_logits else 1
+    logits = (bytes_ + 4.0) * work.batch * positions * arch.vocab if decoder else 0.0
+    # concatenating copies one layer's cache; code that returns a new tuple of them keeps all of the old one
+    growing = 0.0 if work.static_cache else kv if arch.legacy else layers
     return Estimate(
         weights=weights,
         gradients=0.0,
@@ -223,8 +227,8 @@ def _inference(arch: Architecture, work: Workload, row: Mapping[str, Any], weigh
         activations=live,
         logits=logits,
         kv_cache=kv,
-        temporaries=_dequantised(arch, work) + (0.0 if work.static_cache else kv),
-        context=_context(work, row),
+        temporaries=_dequantised(arch, work) + growing,
+        context=_context(arch, work, row),
         overlap=0.0,
         error=_error(arch, work),
         trained=0,
@@ -232,16 +236,12 @@ def _inference(arch: Architecture, work: Workload, row: Mapping[str, Any], weigh
     )
 
 
-def _context(work: Workload, row: Mapping[str, Any]) -> float:
-    nccl = (
-        calibration().get("nccl_mib", 0)
-        if work.parallel in ("zero3", "fsdp", "zero1", "zero2") and work.gpus > 1
-        else 0
-    )
-    return (
-        float(row["context_mib"] if work.training else row.get("context_inference_mib", row["context_mib"])) * MIB
-        + nccl * MIB
-    )
+def _context(arch: Architecture, work: Workload, row: Mapping[str, Any]) -> float:
+    """The CUDA context, and NCCL's buffers where GPUs train together."""
+    nccl = float(calibration()["nccl_mib"]) if work.training and work.gpus > 1 else 0.0
+    lazy = not work.training or (arch.kind == "llama" and not arch.legacy)
+    own = float(row["context_lazy_mib"] if lazy else row["context_mib"])
+    return (own + nccl) * MIB
 
 
 def _error(arch: Architecture, work: Workload) -> float:
@@ -255,6 +255,12 @@ def _notes(arch: Architecture, work: Workload) -> tuple[str, ...]:
     if work.training and PRECISIONS[work.precision].act == "amp":
         notes.append(
             "autocast does not halve the memory: weights, gradients and optimizer stay fp32, with a 16-bit copy on top"
+        )
+    if work.method == "qlora" and work.quant in BITSANDBYTES and not work.upcast and arch.kind == "llama":
+        more = (arch.params - arch.linear) * 2 / GIB
+        notes.append(
+            "PEFT's prepare_model_for_kbit_training casts embedding, norms and head to fp32, and with them what the "
+            f"layers keep: if your script calls it, add --upcast (+{more:.1f} GiB of weights alone)"
         )
     if arch.experts > 1:
         notes.append(f"every one of the {arch.experts} experts is in memory; {arch.active_experts} compute for a token")

@@ -6,8 +6,13 @@ from .architectures import Architecture
 from .workload import Workload
 
 
-def accelerate(arch: Architecture, work: Workload) -> float:
-    """Bytes by ``accelerate estimate-memory`` (1.15): 4 x the fp32 weights under Adam, 2 x in float16."""
+def accelerate(arch: Architecture, work: Workload) -> float | None:
+    """Bytes by ``accelerate estimate-memory`` (1.15): 4 x the fp32 weights under Adam, 2 x in float16.
+
+    None: for training in int8 and int4 it prints N/A.
+    """
+    if work.quant is not None:
+        return None if work.training else arch.params * (1.0 if work.quant == "int8" else 0.5)
     if not work.training:
         return arch.params * {"fp32": 4.0, "tf32": 4.0}.get(work.precision, 2.0)
     return arch.params * (16.0 if work.precision in ("fp32", "tf32") else 8.0)

@@ -31,6 +31,7 @@ PEAKS = {
     "fp8": "FP8 Tensor, FP32 accumulate",
     "int8": "INT8 Tensor (TOPS)",
 }
+MODELS = {"ti", "super", "d", "a"}  # words that make another card of the same number
 TOLERANCE = 0.025  # of a published bandwidth: data sheets round (B200: 8.18 computed, 8.0 printed)
 # GB/s of one lane, one direction: 8b/10b coding below 3.0, then 128b/130b
 LANE = {"1.0": 0.25, "1.1": 0.25, "2.0": 0.5, "3.0": 0.985, "4.0": 1.969, "5.0": 3.938}
@@ -151,7 +152,12 @@ def cards(matrix: Matrix) -> tuple[Card, ...]:
 def find_card(name: str, matrix: Matrix) -> Card:
     """The card of that name. ``UsageError`` names the nearest, or the memory sizes that the name was sold with."""
     known = cards(matrix)
-    by_name = {_key(n): c for c in known for n in (c.name, *(c.row.aliases if not c.row.variants else ()))}
+    plain = re.sub(r"^NVIDIA ", "", name.strip())
+    # nvidia-smi writes a laptop's "RTX 2080 Super" and a board's "RTX 2080 SUPER": letters count first, then boards
+    if (same_case := next((c for c in known if c.name == plain), None)) is not None:
+        return same_case
+    order = sorted(known, key=lambda c: not c.row.laptop)
+    by_name = {_key(n): c for c in order for n in (c.name, *(c.row.aliases if not c.row.variants else ()))}
     if (exact := by_name.get(_key(name))) is not None:
         return exact
     try:
@@ -166,7 +172,8 @@ def find_card(name: str, matrix: Matrix) -> Card:
         same = [c for c in same if c.memory_gib == row.memory_gib]
     if not same:  # a name that several rows share, or one without figures
         words = set(_words(row.name))
-        same = [c for c in known if words <= set(_words(c.name))]
+        more = [(c, set(_words(c.name))) for c in known if c.row.chip == row.chip]
+        same = [c for c, own in more if words <= own and not (own - words) & MODELS]
         if isinstance(row.memory_gib, int | float):
             same = [c for c in same if c.memory_gib == row.memory_gib]
     if len(same) == 1:
@@ -190,7 +197,7 @@ def _words(name: str) -> list[str]:
 def _near(name: str, known: tuple[Card, ...]) -> str:
     spelled = {c.name.lower().removeprefix("geforce "): c.name for c in known}
     wanted = re.sub(r"^(nvidia )?(geforce )?", "", name.lower())
-    near = [spelled[n] for n in difflib.get_close_matches(wanted, list(spelled), n=3, cutoff=0.5)]
+    near = [spelled[n] for n in difflib.get_close_matches(wanted, list(spelled), n=3, cutoff=0.62)]
     return f" Nearest that have some: {', '.join(near)}." if near else ""
 
 

@@ -54,13 +54,16 @@ def speed(card: Card, arch: Architecture, work: Workload) -> Speed:
     notes = [] if direct else [f"scaled from {row['id']} by its arithmetic: rough"]
     if card.tensor is None:
         notes.append("outside the fit: no Tensor Cores")
-    if card.bandwidth > 3500:
+    if card.row.laptop:
+        notes.append("a laptop: its maker sets power and clock, the rated boost says little")
+    beyond = card.bandwidth > 3500
+    if beyond:
         notes.append("beyond the fastest card of the fit: too high by up to half")
     return Speed(
         value=1 / ((compute + bandwidth) * scale),
         unit=f"{sample} per second",
         limit="compute" if compute > bandwidth else "bandwidth",
-        error=row["error"] if direct and card.tensor is not None else None,
+        error=row["error"] if direct and card.tensor is not None and not card.row.laptop and not beyond else None,
         how="; ".join(notes) or f"fitted on {row['id']}",
     )
 

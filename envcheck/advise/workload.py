@@ -45,6 +45,7 @@ QUANTISED: Mapping[str, float] = {
     "nf4": 0.5 + 4 / 64,  # blocks of 64, an fp32 scale each
     "nf4-dq": 0.5 + 1 / 64 + 4 / (64 * 256),  # scales in 8 bit, fp32 scales of 256 of those
 }
+BITSANDBYTES = ("nf4", "nf4-dq")  # int8 and int4 are GPTQ's: their kernels unpack as they multiply
 ALIASES = {
     "float32": "fp32",
     "32": "fp32",
@@ -94,14 +95,19 @@ class Workload:
     checkpointing: bool = False
     attention: str = "sdpa"
     optimizer_in_backward: bool = False
+    accumulate: bool = False  # gradients of earlier micro-batches are there while the next one runs forward
     fused_loss: bool = False  # chunked cross-entropy: the logits never exist at once
     lora_rank: int = 16
     lora_targets: str = "all"
     lora_embeddings: bool = False  # embedding and output layer trained in full
+    lora_dropout: bool = False  # its mask, one byte an element, and a dropped copy of each input
+    adapter_16bit: bool = False  # adapters in the model's precision; PEFT's own default is fp32
+    upcast: bool = False  # QLoRA after PEFT's prepare_model_for_kbit_training: embedding, norms and head in fp32
     gpus: int = 1
     parallel: str = "none"
     kv_precision: str = "bf16"
-    static_cache: bool = False  # else the cache grows by concatenation, and the allocator keeps the old one
+    static_cache: bool = False  # allocated once; else it grows by concatenation, layer by layer
+    all_logits: bool = False  # inference: of every position, as scoring does and older transformers did
     image_size: int = 224
     stack: str = "current"  # which calibration row: see calibration.json
 
@@ -156,6 +162,11 @@ def make(
     if method == "qlora" and quant is None:
         quant = "nf4-dq"
     _reject(method, word, quant, batch, seq, gpus)
+    if rest.get("upcast") and (method != "qlora" or quant not in BITSANDBYTES):
+        raise UsageError(
+            "--upcast is what PEFT's prepare_model_for_kbit_training does to a 4-bit model of bitsandbytes: "
+            "it goes with --method qlora and nf4 or nf4-dq"
+        )
     parallel = choose(
         parallel or ("ddp" if gpus > 1 else "none"),
         PARALLEL,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ..model import Machine, Step
+from ..record import dataclass
 
 PASS, WARN, FAIL, SKIP, UNKNOWN, CRASH, TIMEOUT = "pass", "warn", "fail", "skip", "unknown", "crash", "timeout"
 HEALTHY, DEGRADED, BROKEN, UNDETERMINED = "healthy", "degraded", "broken", "undetermined"

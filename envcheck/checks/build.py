@@ -6,9 +6,10 @@ import re
 
 from .base import CERTAIN, DECISIVE, STRONG, SUPPORTING, WEAK, Outcome, Proof, skip
 from .details import mapping
-from .fixes import by_hand, cpu_torch, cuda_torch, pip
+from .fixes import Steps, by_hand, cpu_torch, cuda_torch, step
 from .judge import fact, judge
-from .known import build_archs, coverage, limit, needs_capability, newer_than_toolkit
+from .known import archs_doubt, build_archs, coverage, limit, needs_capability, newer_than_toolkit
+from .place import COMPANIONS, install_argv, place, without
 from .view import View, less, nums
 
 AREA = "build"
@@ -31,6 +32,34 @@ def macos_no_cuda(v: View) -> Outcome:
         bonus=6,
         fix=lambda: by_hand(
             'in the program take device="mps" (Apple silicon) or device="cpu"; the plain wheel of torch serves both'
+        ),
+    )
+
+
+def macos_rosetta_python(v: View) -> Outcome:
+    """An x86_64 Python runs translated on Apple silicon.
+
+    Why: a translated Python takes Intel wheels. torch has had none for macOS on Intel for years, and those that are
+    left know nothing of MPS: pip says "from versions: none" or brings an old release.
+    Fix: a native (arm64) Python.
+    References: https://developer.apple.com/documentation/apple-silicon/about-the-rosetta-translation-environment
+    """
+    if not v.flag("macos"):
+        return skip("not macOS", not_applicable=True)
+    told = v.fact("macos")
+    facts = told if isinstance(told, dict) else {}
+    last = max((r.key for r in v.matrix.builds("macos-x86_64")), default=None)
+    newest = f"the last torch for it is {'.'.join(map(str, last))}" if last else "torch has no wheel for it"
+    return judge(
+        v,
+        "macos-rosetta-python",
+        "this Python is an Intel one on Apple silicon: it runs under Rosetta and gets neither MPS nor new torch",
+        facts=fact(f"the chip is arm64, and this Python is x86_64: {newest}", STRONG, facts.get("rosetta")),
+        looked=facts.get("python_arch") is not None,
+        quiet=f"this Python is native ({facts.get('python_arch')})",
+        fix=lambda: by_hand(
+            "install a native Python (python.org's universal installer, Homebrew in /opt/homebrew, or Miniforge for "
+            "arm64) and make the environment with it; turn off 'Open using Rosetta' for the terminal"
         ),
     )
 
@@ -86,7 +115,6 @@ def jetson_needs_nvidia_wheel(v: View) -> Outcome:
         ),
         *fact("CUDA is not available on a Jetson", SUPPORTING, not version and v.cuda_available is False),
     )
-    index = v.matrix.indexes.get("jetson")
     return judge(
         v,
         "jetson-needs-nvidia-wheel",
@@ -94,22 +122,21 @@ def jetson_needs_nvidia_wheel(v: View) -> Outcome:
         facts=facts,
         bonus=8,
         at_most=WEAK if v.cuda_available else 100,
-        fix=lambda: (
-            (
-                pip(
-                    v,
-                    "torch",
-                    "install the build for this JetPack",
-                    "install",
-                    "--force-reinstall",
-                    "torch",
-                    "--index-url",
-                    index.url,
-                ),
-            )
-            if index is not None and "{" not in index.url
-            else by_hand("install NVIDIA's wheel for this JetPack release: see the reference")
-        ),
+        fix=lambda: _jetson_wheel(v),
+    )
+
+
+def _jetson_wheel(v: View) -> Steps:
+    """NVIDIA's wheel from the index for this L4T release; that index must be the only one that is asked."""
+    major = (v.machine.os.jetson or "").split(".")[0]
+    index = next((i for i in v.matrix.indexes.values() if i.kind == "jetson" and i.l4t == major), None)
+    at = place(v)
+    if index is None or at.manager not in ("pip", "uv"):
+        return by_hand("install NVIDIA's wheel for this JetPack release: see the reference")
+    names = ("torch", *(n for n in COMPANIONS if n in v.packages))
+    return (
+        without(v, "uninstall", "take the generic wheel away", *names),
+        step("torch", "install the build for this JetPack", *install_argv(at), *names, "--index-url", index.url),
     )
 
 
@@ -129,7 +156,7 @@ def aarch64_cpu_wheel(v: View) -> Outcome:
         or (
             v.torch_cuda is None
             and v.cuda_available is False
-            and less(v.torch_version, limit("aarch64_cuda_on_pypi_from_torch"))
+            and less(v.torch_version, limit(v, "aarch64_cuda_on_pypi_from_torch"))
         )
     )
     facts = fact(f"torch {v.torch_version or ''} on aarch64 has no CUDA", CERTAIN + 2, cpu)
@@ -160,7 +187,8 @@ def cpu_only_torch(v: View) -> Outcome:
         )
     wants = bool(v.gpus) or v.driver_works or bool(v.gpu_names)
     # A report that shows a CPU build was written as CUDA was missed; a live machine without a GPU is content with it.
-    strength = CERTAIN if wants else STRONG if v.cuda_available is False else SUPPORTING if v.pasted else 0
+    missed = (STRONG if v.cuda_available is False else SUPPORTING) if v.pasted else 0
+    strength = CERTAIN if wants else missed
     facts = fact(f"torch {v.torch_version or ''} was built without CUDA".replace("  ", " "), strength, v.cpu_build)
     from_pypi = v.pypi_build == "cpu" and v.cpu_build is None and v.torch_cuda is None and v.cuda_available is False
     facts += fact(f"torch {v.torch_version} from PyPI has no CUDA on this system", STRONG, from_pypi)
@@ -188,7 +216,7 @@ def _arch(v: View, code: str, verdicts: tuple[str, ...], summary: str) -> Outcom
     archs = build_archs(v)
     told = bool(v.told(code))
     lean = _lean(v) if not any(found.values()) else ""
-    sentence = f"compute capability {', '.join(hit)} and a build for {' '.join(archs)[:160]}"
+    sentence = f"compute capability {', '.join(hit)} and a build for {' '.join(archs)[:160]}{archs_doubt(v)}"
     strength = CERTAIN if told or v.cuda_available is not True else STRONG
     refused = _refused_by_nvcc(v)
     if refused is not None:
@@ -237,7 +265,7 @@ def _lean(v: View) -> str:
     known = [k for k in (nums(c) for c in v.capabilities) if k]
     if not known:
         return ""
-    oldest_common, newest_common = nums(limit("common_arch_from")) or (), nums(limit("common_arch_until")) or ()
+    oldest_common, newest_common = nums(limit(v, "common_arch_from")) or (), nums(limit(v, "common_arch_until")) or ()
     if min(known) < oldest_common:
         return "too-old"
     return "too-new" if max(known) > newest_common else ""
@@ -271,14 +299,14 @@ def gpu_feature_unsupported(v: View) -> Outcome:
     Fix: another dtype or attention back end, or a newer GPU.
     References: https://docs.nvidia.com/cuda/cuda-c-programming-guide/index.html
     """
-    below = [c for c in v.capabilities if less(c, limit("bf16_capability"))]
+    below = [c for c in v.capabilities if less(c, limit(v, "bf16_capability"))]
     return judge(
         v,
         "gpu-feature-unsupported",
         "the program asks for a feature that this GPU generation does not have",
         facts=tuple(
             Proof(text=f"{name} {v.packages[name]} needs {need}, and the GPU has {below_need[0]}", strength=WEAK)
-            for name, need in needs_capability().items()
+            for name, need in needs_capability(v).items()
             if name in v.packages and (below_need := [c for c in v.capabilities if less(c, need)])
         ),
         looked=bool(v.capabilities) and not v.machine.symptoms,
@@ -292,6 +320,7 @@ def gpu_feature_unsupported(v: View) -> Outcome:
 
 CHECKS = (
     macos_no_cuda,
+    macos_rosetta_python,
     amd_gpu,
     jetson_needs_nvidia_wheel,
     aarch64_cpu_wheel,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from .base import CERTAIN, DECISIVE, STRONG, SUPPORTING, WEAK, Outcome, skip
+from collections.abc import Mapping
+
+from .base import CERTAIN, DECISIVE, FAIL_FROM, STRONG, SUPPORTING, WEAK, Outcome, Proof, skip
 from .details import container_commands, entries, libraries, mapping, os_packages
-from .fixes import by_hand, step
+from .fixes import by_hand, container_toolkit, step
 from .judge import fact, judge
 from .known import driver_serves, limit
 from .view import View
@@ -20,23 +22,29 @@ def container_toolkit_missing(v: View) -> Outcome:
     Fix: install nvidia-container-toolkit on the host, configure the runtime, restart docker.
     References: https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/install-guide.html
     """
-    install = {
-        "rhel": ("dnf", "install", "-y", "nvidia-container-toolkit"),
-        "fedora": ("dnf", "install", "-y", "nvidia-container-toolkit"),
-        "suse": ("zypper", "--non-interactive", "install", "nvidia-container-toolkit"),
-        "arch": ("pacman", "-S", "--noconfirm", "nvidia-container-toolkit"),
-    }.get(v.machine.os.family or "", ("apt-get", "install", "-y", "nvidia-container-toolkit"))
+    told = mapping(v, "container_host")
+    engines = told.get("engines") or ()
+    runtime = told["runtime"] if isinstance(told.get("runtime"), Mapping) else {}
     return judge(
         v,
         "container-toolkit-missing",
         "the NVIDIA container toolkit is not installed on the host, or docker does not know it",
-        fix=lambda: (
-            step("toolkit", "on the host: install the toolkit", *install, root=True),
-            step(
-                "configure", "register the runtime", "nvidia-ctk", "runtime", "configure", "--runtime=docker", root=True
+        # torch on the host is well all the same: a hint, for whoever starts a container
+        facts=(
+            *fact(
+                f"{', '.join(map(str, engines))} is here, and no nvidia-ctk: a container would get no GPU",
+                WEAK - 6,
+                engines and not told.get("toolkit") and v.gpus and v.state("ok") and not v.flag("wsl"),
             ),
-            step("restart", "restart docker", "systemctl", "restart", "docker", root=True),
+            *fact(
+                f"docker's runtime 'nvidia' is {runtime.get('path')}, which is not there",
+                WEAK + 10,
+                runtime.get("exists") is False,
+            ),
         ),
+        looked=bool(engines and told.get("toolkit")),
+        quiet="the NVIDIA container toolkit is here",
+        fix=lambda: container_toolkit(v, tuple(map(str, engines))),
     )
 
 
@@ -48,10 +56,22 @@ def container_cdi_spec(v: View) -> Outcome:
     Fix: generate it again on the host (nvidia-ctk cdi generate).
     References: https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/cdi-support.html
     """
+    told = mapping(v, "container_host").get("cdi")
+    specifications = [s for s in told if isinstance(s, Mapping)] if isinstance(told, list | tuple) else []
     return judge(
         v,
         "container-cdi-spec",
         "the CDI specification is missing or does not match the host any more",
+        facts=tuple(
+            Proof(
+                text=f"{s.get('path')} mounts files of driver {s.get('driver')}, and {v.driver_version} is installed",
+                strength=FAIL_FROM - 5,
+            )
+            for s in specifications
+            if s.get("driver") and v.state("ok") and v.driver_version and s["driver"] != v.driver_version
+        ),
+        looked=bool(specifications),
+        quiet="the CDI specifications are of this driver",
         fix=lambda: (
             step(
                 "cdi",
@@ -185,15 +205,25 @@ def shm_too_small(v: View) -> Outcome:
     References: https://docs.pytorch.org/docs/stable/multiprocessing.html
     """
     size = mapping(v, "shm").get("size_mib")
-    small = isinstance(size, int) and size < int(limit("shm_min_mib")) and v.flag("container")
+    room = mapping(v, "disk").get("/dev/shm")
+    free = room.get("free_mib") if isinstance(room, Mapping) else None
+    full = isinstance(free, int) and isinstance(size, int) and free < int(limit(v, "shm_free_mib"))
+    small = isinstance(size, int) and size < int(limit(v, "shm_min_mib")) and v.flag("container")
     return judge(
         v,
         "shm-too-small",
         "/dev/shm is too small for the DataLoader's workers or NCCL",
-        facts=fact(f"/dev/shm has {size} MiB", WEAK + 5, small),
+        facts=(
+            *fact(f"/dev/shm has {size} MiB", WEAK + 5, small),
+            *fact(f"/dev/shm is full: {free} of {size} MiB are free", WEAK + 5, full and not small),
+        ),
         looked=isinstance(size, int),
         quiet=f"/dev/shm has {size} MiB",
-        fix=lambda: by_hand("start the container with --shm-size=8g (or --ipc=host)"),
+        fix=lambda: (
+            by_hand("remove what ended programs left there (ls -l /dev/shm: torch_* and sem.* without a process)")
+            if full and not small
+            else by_hand("start the container with --shm-size=8g (or --ipc=host)")
+        ),
     )
 
 
@@ -298,7 +328,7 @@ def wsl_too_many_gpus(v: View) -> Outcome:
     """
     if not v.flag("wsl") and not v.told("wsl-too-many-gpus"):
         return skip("not WSL", not_applicable=True)
-    many = len(v.gpus) >= int(limit("wsl_gpu_limit"))
+    many = len(v.gpus) >= int(limit(v, "wsl_gpu_limit"))
     failed = v.cuda_available is False
     return judge(
         v,

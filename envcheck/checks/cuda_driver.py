@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 from .base import CERTAIN, DECISIVE, STRONG, SUPPORTING, WEAK, Outcome
-from .details import denied_nodes, gpu_details, libraries, mapping, modules
-from .fixes import by_hand, cuda_torch, driver_steps, step
+from .details import denied_nodes, entries, gpu_details, libraries, mapping, modules
+from .fixes import Steps, by_hand, cuda_torch, driver_steps, os_install, step
 from .judge import fact, judge
-from .known import driver_minimum, driver_serves, likely_cuda
+from .known import doubt, driver_minimum, driver_serves, likely_cuda
 from .view import View, nums
 
 AREA = "driver"
@@ -29,9 +29,8 @@ def driver_too_old(v: View) -> Outcome:
     minimum = driver_minimum(cuda, v.matrix, v.windows_driver) if cuda else None
     have = v.driver_version or f"for CUDA {v.driver_cuda}"
     too_old = serves is False and v.cuda_available is not True
-    sentence = (
-        f"driver {have} is too old for torch {v.torch_version or ''} (CUDA {cuda}): it needs {minimum or 'a newer one'}"
-    )
+    need = f"it needs {minimum or 'a newer one'}{doubt(v)}"
+    sentence = f"driver {have} is too old for torch {v.torch_version or ''} (CUDA {cuda}): {need}"
     return judge(
         v,
         "driver-too-old",
@@ -74,8 +73,6 @@ def fabric_manager(v: View) -> Outcome:
         ),
         *fact(f"GPU {', '.join(waiting)}: fabric state 'in progress'", STRONG, waiting and not v.cuda_available),
     )
-    branch = (v.driver_version or "").split(".")[0]
-    package = f"nvidia-fabricmanager-{branch}" if branch.isdigit() else "nvidia-fabricmanager"
     return judge(
         v,
         "fabric-manager",
@@ -84,27 +81,20 @@ def fabric_manager(v: View) -> Outcome:
         looked=switches == 0 or active is True,
         quiet="no NVSwitch system, or its fabric manager runs",
         at_most=WEAK if v.cuda_available or _no_fabric(v) else 100,
-        fix=lambda: (
-            step(
-                "fabric",
-                "install the fabric manager of the driver's version",
-                "apt-get",
-                "install",
-                "-y",
-                package,
-                root=True,
-            ),
-            step(
-                "fabric-start",
-                "start it now and on every boot",
-                "systemctl",
-                "enable",
-                "--now",
-                "nvidia-fabricmanager",
-                root=True,
-            ),
-        ),
+        fix=lambda: _fabric(v, installed=bool(version) and version == v.driver_version),
     )
+
+
+def _fabric(v: View, *, installed: bool) -> Steps:
+    """Start it where it is there; else install it first. In a container the host has to."""
+    if v.machine.os.container:
+        return by_hand("on the host: install and start nvidia-fabricmanager of the driver's own version")
+    branch = (v.driver_version or "").split(".")[0]
+    package = f"nvidia-fabricmanager-{branch}" if branch.isdigit() else "nvidia-fabricmanager"
+    title = f"install the fabric manager of the driver's version ({v.driver_version or 'see nvidia-smi'})"
+    unit = ("systemctl", "enable", "--now", "nvidia-fabricmanager")
+    start = step("fabric-start", "start it now and on every boot", *unit, root=True)
+    return (start,) if installed else (*os_install(v, "fabric", title, {"debian": (package,)}), start)
 
 
 def compat_libcuda_mismatch_803(v: View) -> Outcome:
@@ -140,7 +130,7 @@ def compat_libcuda_mismatch_803(v: View) -> Outcome:
                 "find what brings it",
                 "sh",
                 "-c",
-                "ldconfig -p | grep libcuda; grep -rs compat /etc/ld.so.conf.d; echo $LD_LIBRARY_PATH",
+                'ldconfig -p | grep libcuda; grep -rs compat /etc/ld.so.conf.d; echo "$LD_LIBRARY_PATH"',
             ),
             *by_hand("remove the compat directory from LD_LIBRARY_PATH and /etc/ld.so.conf.d, then run ldconfig"),
         ),
@@ -238,15 +228,28 @@ def device_permissions(v: View) -> Outcome:
         facts=facts,
         looked=v.state("ok"),
         quiet="the device nodes can be opened",
-        fix=lambda: (
-            step(
-                "group",
-                "add yourself to the group that owns the nodes, then log in again",
-                "sh",
-                "-c",
-                'usermod -aG video,render "$SUDO_USER"',
-                root=True,
-            ),
+        fix=lambda: _into_group(v, denied),
+    )
+
+
+def _into_group(v: View, denied: list[str]) -> Steps:
+    """The group that owns the nodes, where they have one of their own; nodes of root's alone need another mode."""
+    if v.machine.os.container:
+        return by_hand("start the container as a user that may open /dev/nvidia*, or with --group-add of their group")
+    owners = {str(n.get("group")) for n in entries(v, "device_nodes") if n.get("path") in denied}
+    named = sorted(g for g in owners if re.fullmatch(r"[a-z_][a-z0-9_-]{0,30}", g) and g not in ("root", "none"))
+    if owners and not named:
+        line = "echo 'options nvidia NVreg_DeviceFileMode=0666' > /etc/modprobe.d/nvidia-nodes.conf"
+        title = "let every user open the nodes, then reboot"
+        return (step("mode", title, "sh", "-c", line, root=True, reboot=True),)
+    return (
+        step(
+            "group",
+            "add yourself to the group that owns the nodes, then log in again",
+            "sh",
+            "-c",
+            f'usermod -aG {",".join(named) or "video,render"} "${{SUDO_USER:-$USER}}"',
+            root=True,
         ),
     )
 

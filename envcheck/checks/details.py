@@ -24,6 +24,12 @@
 ``memory``                ``{"available_mib": 900, "total_mib": 16000, "oom_kills": 1}`` of the host or its cgroup
 ``acs_bridges``           bus ids of PCIe bridges above a GPU that have ACS redirection on
 ``vcruntime``             version of msvcp140.dll on Windows, null where it is not there
+``windows``               ``{"nvml_dll", "nvcuda_dll", "long_paths", "site_packages"}``; ``libomp140``: it is there
+``macos``                 ``{"apple_silicon", "python_arch", "rosetta"}``
+``container_host``        ``{"engines", "toolkit", "runtime": {"path", "exists"}, "cdi": [{"path", "driver"}]}``
+``pip_indexes``           ``[{"url", "from"}]``: indexes that variables and pip's files set
+``torch_libraries``       ``[{"name", "path", "version", "from"}]``: the copy of each CUDA library that torch would load
+``extensions``            ``[{"name", "version", "torch"}]``: compiled packages, and the torch that they were built for
 ``uvm``                   ``{"node": true, "loadable": true}``: /dev/nvidia-uvm, and the helper that loads the module
 ``kernel_headers``        whether the running kernel's headers are here
 ``unassigned_bars``       ``["BAR 1 of 0000:01:00.0"]``: memory windows without an address
@@ -34,6 +40,9 @@
 ``bundled``               ``{"cudnn": true}``: whether torch's wheels bring it
 ``release_archs``         ``{"13.0": {"x86_64": [75, 80]}}`` of a torch that says what its release carries
 ``compilers``             ``{"gcc": "11.4.0"}``; ``cuda_home``: ``{"path", "nvcc": true}``
+``environment``           ``{"manager": "uv", "installer": "uv", "prefix": "...", "project": null}``: who changes torch
+``disk``                  ``{"/dev/shm": {"total_mib", "free_mib"}}``, and of /tmp
+``root``                  whether root runs this
 ``unknown_uuids``         the first entry of CUDA_VISIBLE_DEVICES, where it is the UUID of no GPU here
 ``unseen``                ``{"kernel log": "only root may read it here: ..."}``: what root would add
 ``libstdcxx_lacks``       what torch's libraries want of libstdc++ and it has not: ``["GLIBCXX_3.4.30"]``

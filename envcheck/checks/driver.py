@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from .base import CERTAIN, STRONG, SUPPORTING, WEAK, Outcome
-from .details import entries, events, mapping, refused_for_its_key, secure_boot
-from .fixes import Steps, by_hand, cpu_torch, driver_steps, step
+import re
+
+from .base import CERTAIN, STRONG, SUPPORTING, WEAK, Outcome, skip
+from .details import entries, events, mapping, os_packages, refused_for_its_key, secure_boot
+from .fixes import Steps, by_hand, cpu_torch, driver_steps, os_install, step
 from .judge import fact, judge
 from .known import limit
 from .view import View, nums
 
 AREA = "driver"
+KERNEL = re.compile(r"\d[\w.+~-]{2,80}")  # of uname -r, as it may stand in a package's name
+# Ubuntu's signed modules: linux-modules-nvidia-550-open-generic, and one for each kernel
+PREBUILT = re.compile(r"linux-modules-nvidia-(\d{3}(?:-server)?(?:-open)?)-.+")
 
 
 def _no_gpu_anywhere(v: View) -> bool:
@@ -27,7 +32,7 @@ def nouveau_loaded(v: View) -> Outcome:
     """
     bound = [g for g in v.gpus if g.driver_bound in ("nouveau", "nova", "nova_core", "nvidiafb")]
     facts = (
-        *fact("the GPU is bound to nouveau", CERTAIN, v.state("nouveau")),
+        *fact("the GPU is bound to nouveau", CERTAIN, v.state("nouveau") and not bound),
         *(p for g in bound for p in fact(f"GPU {g.index} is bound to {g.driver_bound}", CERTAIN)),
     )
     free = any(g.driver_bound == "nvidia" for g in v.gpus)
@@ -39,19 +44,56 @@ def nouveau_loaded(v: View) -> Outcome:
         looked=any(g.driver_bound for g in v.gpus) or v.state("ok"),
         quiet="no other driver holds the GPU",
         at_most=100 if not free else WEAK - 10,
-        fix=lambda: _blacklist(v),
+        fix=lambda: _no_nouveau(v),
     )
+
+
+# the command that writes the initial ram disk, by family of systems
+INITRAMFS = {
+    "debian": ("update-initramfs", "-u"),
+    "arch": ("mkinitcpio", "-P"),
+    **dict.fromkeys(("rhel", "fedora", "suse", "amazon"), ("dracut", "--force")),
+}
+
+
+def _no_nouveau(v: View) -> Steps:
+    """Where NVIDIA's driver is not there at all, its installation is the repair: the recipes block nouveau as well."""
+    if v.machine.driver.version is not None or v.pasted:
+        return _blacklist(v)
+    steps = driver_steps(v)
+    return steps if any(s.argv for s in steps) else (*_blacklist(v), *steps)
 
 
 def _blacklist(v: View) -> Steps:
-    line = "printf 'blacklist nouveau\\noptions nouveau modeset=0\\n' > /etc/modprobe.d/blacklist-nouveau.conf"
-    images = {"rhel": ("dracut", "--force"), "fedora": ("dracut", "--force"), "suse": ("dracut", "--force")}
-    image = images.get(
-        v.machine.os.family or "", ("mkinitcpio", "-P") if v.machine.os.family == "arch" else ("update-initramfs", "-u")
-    )
+    line = 'printf "blacklist nouveau\\noptions nouveau modeset=0\\n" > /etc/modprobe.d/blacklist-nouveau.conf'
+    image = INITRAMFS.get(v.machine.os.family or ("debian" if v.pasted else ""))
+    title = "regenerate the initramfs, then reboot"
     return (
         step("blacklist", "keep nouveau from loading", "sh", "-c", line, root=True),
-        step("initramfs", "regenerate the initramfs, then reboot", *image, root=True, reboot=True),
+        *((step("initramfs", title, *image, root=True, reboot=True),) if image else by_hand(title, reboot=True)),
+    )
+
+
+def gpu_bound_to_vfio(v: View) -> Outcome:
+    """Every NVIDIA GPU is bound to vfio-pci, that is set aside for a virtual machine.
+
+    Why: passthrough takes the card away from this system before its own driver can have it; in the guest it is there.
+    Fix: run in the virtual machine, or give the card back: no vfio-pci.ids on the kernel's command line or in
+    /etc/modprobe.d, then reboot.
+    References: https://docs.kernel.org/driver-api/vfio.html
+    """
+    bound = [g for g in v.gpus if g.driver_bound == "vfio-pci"]
+    return judge(
+        v,
+        "gpu-bound-to-vfio",
+        "every NVIDIA GPU here is given to a virtual machine (vfio-pci)",
+        facts=fact(f"{len(bound)} GPU(s) bound to vfio-pci", CERTAIN, bound and len(bound) == len(v.gpus)),
+        looked=any(g.driver_bound for g in v.gpus),
+        quiet="no GPU is given away" if not bound else "the other GPUs are this system's own",
+        fix=lambda: (
+            step("vfio", "see what sets it aside", "grep", "-rs", "vfio-pci", "/proc/cmdline", "/etc/modprobe.d"),
+            *by_hand("run in the virtual machine; or take those entries out, rebuild the initramfs and reboot"),
+        ),
     )
 
 
@@ -111,8 +153,8 @@ def nvidia_open_module_wrong(v: View) -> Outcome:
     """
     module = v.machine.driver.module
     gsp = "open_module_unsupported" in events(v)
-    old = [c for c in v.capabilities if (nums(c) or (99,)) < (nums(limit("open_module_from")) or ())]
-    new = [c for c in v.capabilities if (nums(c) or (0,)) >= (nums(limit("open_module_only_from")) or ())]
+    old = [c for c in v.capabilities if (nums(c) or (99,)) < (nums(limit(v, "open_module_from")) or ())]
+    new = [c for c in v.capabilities if (nums(c) or (0,)) >= (nums(limit(v, "open_module_only_from")) or ())]
     works = v.cuda_available or v.state("ok")
     facts = (
         *fact("the kernel logged that the open module does not support this GPU", CERTAIN + 2, gsp),
@@ -177,16 +219,41 @@ def kernel_module_not_built(v: View) -> Outcome:
 
 
 def _rebuild(v: View) -> Steps:
-    headers = {
-        "debian": ("sh", "-c", 'apt-get install -y "linux-headers-$(uname -r)"'),
-        "rhel": ("sh", "-c", 'dnf install -y "kernel-devel-$(uname -r)" "kernel-headers-$(uname -r)"'),
-        "fedora": ("sh", "-c", 'dnf install -y "kernel-devel-$(uname -r)"'),
-        "suse": ("zypper", "--non-interactive", "install", "kernel-default-devel"),
-        "arch": ("pacman", "-S", "--noconfirm", "linux-headers"),
-    }.get(v.machine.os.family or "", ("sh", "-c", 'apt-get install -y "linux-headers-$(uname -r)"'))
+    """Headers and a build; a driver of akmods is built by akmods. A module that the distribution built is a package."""
+    kernel = v.machine.os.kernel if v.machine.os.kernel and KERNEL.fullmatch(v.machine.os.kernel) else None
+    own = kernel or "$(uname -r)"
+    packages = os_packages(v)
+    ready = sorted(m[1] for p in packages if (m := PREBUILT.fullmatch(p)))
+    if ready and kernel and v.machine.os.id == "ubuntu":
+        flavour = ready[-1]
+        return (
+            *os_install(
+                v,
+                "module",
+                "install the distribution's module for the running kernel",
+                {"debian": (f"linux-modules-nvidia-{flavour}-{kernel}",)},
+            ),
+            step("modprobe", "load it", "modprobe", "nvidia", root=True),
+        )
+    named = {
+        "debian": f"linux-headers-{own}",
+        "rhel": f"kernel-devel-{own}",
+        "suse": "kernel-default-devel",
+        "arch": "linux-headers",
+    }
+    if v.machine.os.family == "fedora":
+        named["fedora"] = named["rhel"]
+    title = "install the headers of the running kernel"
+    if kernel or v.machine.os.family in ("suse", "arch"):
+        headers = os_install(v, "headers", title, {family: (name,) for family, name in named.items()})
+    else:
+        line = named.get(v.machine.os.family or "debian", named["debian"])
+        tool = "dnf" if "devel" in line else "apt-get"
+        headers = (step("headers", title, "sh", "-c", f'{tool} install -y "{line}"', root=True),)
+    build = ("akmods", "--force") if any(p.startswith("akmod-nvidia") for p in packages) else ("dkms", "autoinstall")
     return (
-        step("headers", "install the headers of the running kernel", *headers, root=True),
-        step("dkms", "build the module", "dkms", "autoinstall", root=True),
+        *headers,
+        step("build", "build the module", *build, root=True),
         step("modprobe", "load it", "modprobe", "nvidia", root=True),
     )
 
@@ -210,9 +277,15 @@ def driver_library_mismatch(v: View) -> Outcome:
         looked=v.state("ok"),
         quiet="module and libraries agree",
         fix=lambda: (
-            step("reboot", "reboot, so that the new module is loaded", "systemctl", "reboot", root=True, reboot=True),
+            by_hand("remove the driver's packages from the image: the host hands its own libraries in")
+            if v.machine.os.container
+            else _reboot()
         ),
     )
+
+
+def _reboot() -> Steps:
+    return (step("reboot", "reboot, so that the new module is loaded", "systemctl", "reboot", root=True, reboot=True),)
 
 
 def no_nvidia_driver(v: View) -> Outcome:
@@ -223,6 +296,8 @@ def no_nvidia_driver(v: View) -> Outcome:
     References: https://docs.nvidia.com/datacenter/tesla/driver-installation-guide/index.html
     """
     missing = v.state("missing") and not v.machine.os.container and not v.flag("macos")
+    if missing and v.gpus and all(g.driver_bound == "vfio-pci" for g in v.gpus):
+        return skip("the GPUs are a virtual machine's: see gpu-bound-to-vfio")
     nothing = _no_gpu_anywhere(v)
     login = v.batch_system if nothing else None
     facts = (
@@ -234,6 +309,11 @@ def no_nvidia_driver(v: View) -> Outcome:
             nothing and not v.flag("container") and not v.flag("macos"),
         ),
         *fact("an NVIDIA GPU is on the bus and no driver is installed", CERTAIN, missing and v.gpus),
+        *fact(
+            "the driver answers, and nvcuda.dll is not in System32: the driver is incomplete",
+            STRONG,
+            v.driver_works and mapping(v, "windows").get("nvcuda_dll", "?") is None,
+        ),
     )
     env = mapping(v, "collect_env")
     absent = "cuda" in str(env.get("driver", "")).lower() or ("driver" in env and env["driver"] is None)
@@ -248,6 +328,8 @@ def no_nvidia_driver(v: View) -> Outcome:
         else "no NVIDIA GPU in this machine"
         if nothing or (lone and not v.gpu_names)
         else "no NVIDIA driver is installed"
+        if not v.driver_works or v.pasted
+        else "the NVIDIA driver is incomplete"
     )
     return judge(
         v,
@@ -264,6 +346,7 @@ def no_nvidia_driver(v: View) -> Outcome:
 
 CHECKS = (
     nouveau_loaded,
+    gpu_bound_to_vfio,
     secure_boot_blocks_module,
     nvidia_open_module_wrong,
     kernel_module_not_built,

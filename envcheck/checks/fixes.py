@@ -5,11 +5,12 @@ No text of a report ever reaches ``argv``: versions pass ``safe_version``, every
 
 from __future__ import annotations
 
-import dataclasses
 import re
+from collections.abc import Mapping, Sequence
 
 from ..matrix import Build
-from ..model import Machine, Plan, Request, Step
+from ..model import Plan, Request, Step
+from .place import filled, place, section
 from .view import View, nums
 
 SAFE_VERSION = re.compile(r"\d{1,4}(?:\.\d{1,6}){0,3}(?:(?:a|b|rc|\.post)\d{1,3})?(?:\+[a-z]{2,4}\d{0,3})?\Z")
@@ -30,25 +31,11 @@ def by_hand(title: str, why: str = "", *, reboot: bool = False) -> Steps:
     return (step("by-hand", title, why=why, reboot=reboot),)
 
 
-def python(v: View) -> str:
-    """The target interpreter on a live machine, plain ``python`` for a report."""
-    own = v.machine.python.executable if v.machine.python else None
-    return own if own and not v.machine.symptoms else ("python" if v.flag("windows") else "python3")
-
-
-def pip(v: View, id: str, title: str, *args: str, why: str = "") -> Step:
-    return step(id, title, python(v), "-m", "pip", *args, why=why)
-
-
-def is_conda(v: View) -> bool:
-    torch = v.machine.torch
-    return torch is not None and torch.source == "conda"
-
-
 def current_build(v: View) -> Build | None:
     """The matrix row of the torch that is installed, where it is one."""
     version, cuda = nums(v.torch_version), v.torch_cuda
-    for row in v.matrix.builds(v.platform) if v.platform and version else ():
+    rows = v.matrix.builds(v.platform, section(place(v))) if v.platform and version else ()
+    for row in rows:
         if row.key == (version or ())[:3] and row.cuda == (".".join(cuda.split(".")[:2]) if cuda else None):
             return row
     return None
@@ -64,8 +51,9 @@ def fitting(v: View, torch: str) -> list[Build]:
     from ..plan import all_candidates
     from ..recipes import load_recipes
 
+    request = Request(torch=torch, manager=place(v).manager, python_fixed=bool(v.torch_version and v.python_minor))
     try:
-        verdicts = all_candidates(_filled(v), v.matrix, load_recipes(), Request(torch=torch))
+        verdicts = all_candidates(filled(v), v.matrix, load_recipes(), request)
     except EnvcheckError:  # a machine that is not known well enough to plan for
         return []
     builds = [x.build for x in verdicts if x.code is None and x.build.cuda is not None]
@@ -75,12 +63,14 @@ def fitting(v: View, torch: str) -> list[Build]:
     return sorted(builds, key=lambda b: (b.cuda_key[0] != own, b.cuda_key[0]))
 
 
-def _filled(v: View) -> Machine:
-    """The machine with what nearly every report leaves out: a plain PC, and a card of the capability that is told."""
-    os = v.machine.os
-    platform = os.platform or ("windows" if v.flag("windows") else "linux")
-    arch = os.arch or ("aarch64" if v.flag("aarch64") else "x86_64")
-    return dataclasses.replace(v.machine, os=dataclasses.replace(os, platform=platform, arch=arch, container=None))
+PLANNED = "`envcheck plan` says which torch fits this GPU, driver and Python, or which of them to change"
+
+
+def swap(v: View, build: Build, title: str, only: tuple[str, ...] = ()) -> Steps:
+    """``swap.swap``, whose planner is loaded when something is to be repaired."""
+    from . import swap as module
+
+    return module.swap(v, build, title, only)
 
 
 def cuda_torch(v: View, title: str = "install the CUDA build of torch that this GPU and driver run") -> Steps:
@@ -89,47 +79,82 @@ def cuda_torch(v: View, title: str = "install the CUDA build of torch that this 
     exact = ".".join(map(str, version[:3])) if version and len(version) >= 3 else ""
     known = exact in v.matrix.releases
     builds = (fitting(v, exact) if known else []) or fitting(v, "latest")
-    if not builds:
-        return by_hand("`envcheck plan` says which torch fits this GPU, driver and Python, or which of them to change")
-    return install(v, builds[0], title)
-
-
-def install(v: View, build: Build, title: str) -> Steps:
-    """One pip line with torch and the companions that are installed, from the index of that build."""
-    release = v.matrix.releases.get(build.torch)
-    wanted = [f"torch=={build.torch}"]
-    for name in ("torchvision", "torchaudio"):
-        paired = release.companions.get(name) if release else None
-        if paired and (name in v.packages or name == "torchvision"):
-            wanted.append(f"{name}=={paired}")
-    index = v.matrix.indexes.get("pytorch")
-    where = () if build.on_pypi or index is None else ("--index-url", index.url.format(tag=build.tag))
-    return (
-        pip(
-            v,
-            "torch",
-            title,
-            "install",
-            "--force-reinstall",
-            *wanted,
-            *where,
-            why=f"torch {build.torch} built for CUDA {build.cuda or 'none'} ({build.source})",
-        ),
-    )
+    return (swap(v, builds[0], title) if builds else ()) or by_hand(PLANNED)
 
 
 def again(v: View) -> Steps:
     """The same build once more, after its remains were removed."""
     build = current_build(v)
-    return install(v, build, "then install one") if build else cuda_torch(v, "then install one")
+    steps = swap(v, build, "then install one") if build else ()
+    return tuple(s for s in steps if s.id != "uninstall") or cuda_torch(v, "then install one")
 
 
 def cpu_torch(v: View) -> Steps:
-    rows = [r for r in (v.matrix.builds(v.platform) if v.platform else ()) if r.cuda is None]
+    rows = [r for r in (v.matrix.builds(v.platform, section(place(v))) if v.platform else ()) if r.cuda is None]
     rows = [r for r in rows if not v.python_minor or v.python_minor in r.pythons]
-    if not rows:
-        return by_hand("install the CPU build of torch: `envcheck plan --cuda cpu` prints the commands")
-    return install(v, max(rows, key=lambda r: r.key), "without an NVIDIA GPU, use the CPU build of torch")
+    own = [r for r in rows if r.key == (nums(v.torch_version) or ())[:3]]
+    title = "without an NVIDIA GPU, use the CPU build of torch"
+    steps = swap(v, max(own or rows, key=lambda r: r.key), title) if rows else ()
+    return steps or by_hand("install the CPU build of torch: `envcheck plan --cuda cpu` prints the commands")
+
+
+def os_install(v: View, id: str, title: str, names: Mapping[str, Sequence[str]]) -> Steps:
+    """Packages of the distribution, by family of systems; where the family has no entry the title has to do."""
+    family = v.machine.os.family or ("debian" if v.pasted else "")
+    wanted = names.get(family) or (names.get("rhel") if family in ("fedora", "amazon", "azurelinux") else None)
+    if not wanted or family not in PACKAGE_TOOLS:
+        return by_hand(title)
+    return (step(id, title, *PACKAGE_TOOLS[family], *wanted, root=True),)
+
+
+PACKAGE_TOOLS = {
+    "debian": ("apt-get", "install", "-y"),
+    "rhel": ("dnf", "install", "-y"),
+    "fedora": ("dnf", "install", "-y"),
+    "amazon": ("dnf", "install", "-y"),
+    "azurelinux": ("tdnf", "install", "-y"),
+    "suse": ("zypper", "--non-interactive", "install"),
+    "arch": ("pacman", "-S", "--noconfirm"),
+    "alpine": ("apk", "add"),
+}
+
+
+TOOLKIT = "https://nvidia.github.io/libnvidia-container"
+KEYRING = "/usr/share/keyrings/nvidia-container-toolkit-keyring.gpg"
+# NVIDIA's own lines for its repository, by family of systems (container toolkit, install guide)
+TOOLKIT_REPOSITORY = {
+    "debian": (
+        f"curl -fsSL {TOOLKIT}/gpgkey | gpg --dearmor --yes -o {KEYRING} && "
+        f"curl -fsSL {TOOLKIT}/stable/deb/nvidia-container-toolkit.list | "
+        f'sed "s#deb https://#deb [signed-by={KEYRING}] https://#g" '
+        "> /etc/apt/sources.list.d/nvidia-container-toolkit.list && apt-get update"
+    ),
+    **dict.fromkeys(
+        ("rhel", "fedora", "amazon"),
+        f"curl -fsSL {TOOLKIT}/stable/rpm/nvidia-container-toolkit.repo "
+        "> /etc/yum.repos.d/nvidia-container-toolkit.repo",
+    ),
+    "suse": f"zypper --non-interactive addrepo {TOOLKIT}/stable/rpm/nvidia-container-toolkit.repo",
+}
+
+
+def container_toolkit(v: View, engines: tuple[str, ...]) -> Steps:
+    """NVIDIA's repository, the toolkit, and the engine told of it: docker by its runtime, podman by CDI."""
+    family = v.machine.os.family or ("debian" if v.pasted else "")
+    names = dict.fromkeys(("debian", "rhel", "suse", "arch"), ("nvidia-container-toolkit",))
+    title = "on the host: install the toolkit (nvidia-container-toolkit)"
+    line = TOOLKIT_REPOSITORY.get(family)
+    added = (step("repository", "on the host: add its repository", "sh", "-c", line, root=True),) if line else ()
+    installed = (*added, *os_install(v, "toolkit", title, names))
+    if engines == ("podman",):
+        generate = ("nvidia-ctk", "cdi", "generate", "--output=/etc/cdi/nvidia.yaml")
+        return (*installed, step("cdi", "describe the devices for podman", *generate, root=True))
+    register = ("nvidia-ctk", "runtime", "configure", "--runtime=docker")
+    return (
+        *installed,
+        step("configure", "register the runtime", *register, root=True),
+        step("restart", "restart docker", "systemctl", "restart", "docker", root=True),
+    )
 
 
 def driver_steps(v: View) -> Steps:
@@ -149,16 +174,29 @@ def driver_steps(v: View) -> Steps:
         return by_hand(
             f"on the machine itself: `envcheck plan -o install.sh`, then `bash install.sh` (branch {branch})"
         )
-    asked = f"--torch {plan.torch.version} --cuda {plan.torch.tag}"
+    by_itself = [s for s in plan.steps if s.stage == "system" and s.argv]
+    if not any(s.id.startswith("driver") for s in by_itself):  # no recipe: the plan's own sentence, no script
+        return tuple(s for s in plan.steps if s.stage == "system" and s.id.startswith("driver")) or by_hand(PLANNED)
+    asked = ("--torch", plan.torch.version, "--cuda", plan.torch.tag) if current_build(v) else ()
     return (
         step(
+            "driver-script",
+            f"write the script that installs driver branch {plan.driver.target} ({plan.driver.module} module) here",
+            "envcheck",
+            "plan",
+            *asked,
+            "-o",
+            "install.sh",
+            why="; ".join(s.title for s in by_itself)[:900],
+        ),
+        step(
             "driver",
-            f"install driver branch {plan.driver.target} ({plan.driver.module} module) as planned for this machine",
-            "sh",
-            "-c",
-            f"envcheck plan {asked} -o install.sh && bash install.sh --stage system",
+            "run its system stage: it asks for root where it needs it, and can be undone",
+            "bash",
+            "install.sh",
+            "--stage",
+            "system",
             reboot=True,
-            why="; ".join(s.title for s in plan.steps if s.stage == "system")[:600],
         ),
     )
 
@@ -172,9 +210,11 @@ def _driver_plan(v: View) -> Plan | None:
     build = current_build(v)
     if not v.machine.os.id or not v.machine.gpus:
         return None
-    request = Request(torch=build.torch, cuda=build.tag) if build else Request()
+    at = place(v)
+    manager = at.manager if build and section(at) == "conda" else "pip"
+    request = Request(torch=build.torch, cuda=build.tag, manager=manager) if build else Request()
     try:
-        plan = make_plan(_filled(v), v.matrix, load_recipes(), request)
+        plan = make_plan(filled(v), v.matrix, load_recipes(), request)
     except EnvcheckError:
         return None
     return plan if plan.satisfiable else None

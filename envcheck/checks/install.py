@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
-from .base import CERTAIN, DECISIVE, FAIL_FROM, STRONG, SUPPORTING, WEAK, Outcome, skip
-from .fixes import Steps, by_hand, cuda_torch, current_build, pip, step
+from .base import CERTAIN, DECISIVE, FAIL_FROM, STRONG, SUPPORTING, WEAK, Outcome, Proof, skip
+from .details import entries, mapping
+from .fixes import Steps, by_hand, cuda_torch, current_build, step
 from .judge import fact, judge
 from .known import limit, old_tags
+from .place import WHEELS, packages, place
 from .view import View, less, nums
 
 AREA = "build"
@@ -25,15 +29,16 @@ def wrong_wheel_index(v: View) -> Outcome:
     hit = v.text.find(r"download\.pytorch\.org/whl/(?:nightly/|test/)?((?:cu|rocm|xpu|cpu)[\d.]*)")
     wanted = _not_found(v)
     if wanted is None or (nums(wanted[0]) or (2,)) < (2,):
-        tags |= old_tags()
+        tags |= old_tags(v.matrix)
     absent = hit is not None and hit[1].startswith("cu") and bool(tags) and hit[1] not in tags
     unlisted = absent and v.has(r"from versions|No matching distribution|404|403|not found|Could not find")
     variant = re.search(r"\+((?:cu|cpu|rocm)[\d.]*)", wanted[0]) if wanted is not None else None
     plain = variant and wanted and wanted[0].split("+")[0] in {o.split("+")[0] for o in wanted[1] or ()}
-    nothing = bool(variant and wanted and wanted[1] == () and not unlisted and variant[1] in tags | old_tags())
+    nothing = bool(variant and wanted and wanted[1] == () and not unlisted and variant[1] in tags | old_tags(v.matrix))
     facts = (
         *fact(f"the PyTorch index has no {hit[1] if hit else ''} for any release", CERTAIN + 2, unlisted),
         *fact(f"{wanted[0] if wanted else ''} was asked for, and the index has that release plain", CERTAIN, plain),
+        *(p for row in entries(v, "pip_indexes") for p in _configured(v, row, tags)),
     )
     return judge(
         v,
@@ -42,15 +47,37 @@ def wrong_wheel_index(v: View) -> Outcome:
         facts=facts,
         # pip lists what PyPI has for this Python: where it lists nothing of a variant that exists, the Python is wrong
         at_most=SUPPORTING if nothing else STRONG if not unlisted and _begins_later(v) else 100,
-        fix=lambda: cuda_torch(v, "the index that has it"),
+        looked=v.fact("pip_indexes") is not None,
+        quiet="no configured index is in the way",
+        fix=lambda: _other_index(v),
     )
+
+
+def _configured(v: View, row: Mapping[str, Any], tags: set[str]) -> tuple[Proof, ...]:
+    """A variant's index in pip's configuration or environment: every later install is taken from there."""
+    hit = re.search(r"/whl/(?:nightly/|test/)?(cu\d{2,3}|cpu)\b", str(row.get("url")))
+    if hit is None:
+        return ()
+    if hit[1] != "cpu" and tags and hit[1] not in tags:
+        return fact(f"{row.get('from')} names {row.get('url')}, and no release has {hit[1]} here", WEAK + 10)
+    on_cpu = hit[1] == "cpu" and bool(v.gpus) and v.torch_cuda is None
+    return fact(f"{row.get('from')} makes pip take torch from {row.get('url')}: CPU builds alone", WEAK + 5, on_cpu)
+
+
+def _other_index(v: View) -> Steps:
+    rows = [r for r in entries(v, "pip_indexes") if "/whl/" in str(r.get("url"))]
+    if not rows:
+        return cuda_torch(v, "the index that has it")
+    kinds = {"pip" if str(r.get("from")).startswith(("PIP_", "/")) else "uv" for r in rows}
+    places = ", ".join(dict.fromkeys(str(r.get("from")) for r in rows))[:200]
+    return (*by_hand(f"take that index out of {places} ({' and '.join(sorted(kinds))} read it)"), *cuda_torch(v))
 
 
 def _not_found(v: View) -> tuple[str, tuple[str, ...] | None] | None:
     """What pip did not find of torch and what it offers instead; () for none, None where it did not say."""
     install = v.fact("install")
-    entries = install.get("not_found") if isinstance(install, dict) else None
-    for entry in entries or ():
+    refused = install.get("not_found") if isinstance(install, dict) else None
+    for entry in refused or ():
         name, _, version = str(entry.get("requirement", "")).partition("==")
         if name.strip().lower() in ("torch", "pytorch") and nums(version.lstrip("=")):
             versions = entry.get("versions")
@@ -176,20 +203,19 @@ def libstdcxx_too_old(v: View) -> Outcome:
         facts=fact(f"the libstdc++ that the loader takes lacks {', '.join(missing)[:120]}", STRONG, missing),
         looked=lacks is not None,
         quiet="libstdc++ has what torch wants",
-        fix=lambda: (
-            step(
-                "libstdcxx",
-                "a newer one in the environment",
-                "conda",
-                "install",
-                "-y",
-                "-c",
-                "conda-forge",
-                "libstdcxx-ng",
-            ),
-            *by_hand('and before the system\'s: export LD_LIBRARY_PATH="$CONDA_PREFIX/lib:$LD_LIBRARY_PATH"'),
-        ),
+        fix=lambda: _newer_libstdcxx(v),
     )
+
+
+def _newer_libstdcxx(v: View) -> Steps:
+    """The directory that hides it off the path; only a conda environment can hold a newer one of its own."""
+    at = place(v)
+    off = by_hand("start the program without the LD_LIBRARY_PATH entry that holds the older libstdc++.so.6")
+    if at.manager in WHEELS:
+        return off
+    newer = packages(v, "libstdcxx", "a newer one in the environment", "libstdcxx-ng")
+    path = '"$CONDA_PREFIX/lib:$LD_LIBRARY_PATH"'
+    return (newer, *off, *by_hand(f"or put the environment's own before it: export LD_LIBRARY_PATH={path}"))
 
 
 def cpu_without_avx(v: View) -> Outcome:
@@ -225,11 +251,19 @@ def windows_missing_runtime_dll(v: View) -> Outcome:
     """
     if not v.flag("windows") and not v.told("windows-missing-runtime-dll"):
         return skip("not Windows", not_applicable=True)
+    wants_omp = nums(v.torch_version) == nums(limit(v, "torch_with_libomp140"))
     return judge(
         v,
         "windows-missing-runtime-dll",
         "a DLL that torch needs is missing or too old (mostly the Visual C++ runtime)",
-        facts=fact("the Visual C++ runtime (msvcp140.dll) is not installed", STRONG, v.fact("vcruntime", "?") is None),
+        facts=(
+            *fact("the Visual C++ runtime (msvcp140.dll) is not installed", STRONG, v.fact("vcruntime", "?") is None),
+            *fact(
+                f"torch {v.torch_version} needs libomp140.x86_64.dll, which is neither in Windows nor beside it",
+                STRONG,
+                wants_omp and v.fact("libomp140") is False,
+            ),
+        ),
         looked=isinstance(v.fact("vcruntime"), str),
         quiet="the Visual C++ runtime is installed",
         fix=lambda: (
@@ -246,6 +280,53 @@ def windows_missing_runtime_dll(v: View) -> Outcome:
     )
 
 
+def windows_long_paths(v: View) -> Outcome:
+    """torch's files would have longer paths than Windows allows.
+
+    Why: without long paths a file's path ends at 260 characters, and files inside torch's wheel have names of more
+    than half of that: in a deep directory pip stops with "OSError: [Errno 2] No such file or directory".
+    Fix: turn long paths on, or make the environment in a shorter directory.
+    References: https://learn.microsoft.com/windows/win32/fileio/maximum-file-path-limitation
+    """
+    told = mapping(v, "windows")
+    if not v.flag("windows") or v.pasted:
+        return skip("not Windows, or a report", not_applicable=not v.flag("windows"))
+    length = told.get("site_packages")
+    room = int(limit(v, "windows_path_limit")) - int(limit(v, "torch_longest_path"))
+    off = told.get("long_paths") is False
+    long = isinstance(length, int) and length > room and v.torch_version is None
+    return judge(
+        v,
+        "windows-long-paths",
+        "torch cannot be unpacked here: its paths would be too long for Windows",
+        facts=fact(
+            f"long paths are off, and this site-packages has {length} characters: torch leaves {room}",
+            WEAK + 5,
+            off and long,
+        ),
+        looked=told.get("long_paths") is not None,
+        quiet="long paths are on" if not off else "the paths are short enough",
+        fix=lambda: (
+            step(
+                "long-paths",
+                "as administrator: allow long paths, then open a new shell",
+                "reg",
+                "add",
+                r"HKLM\SYSTEM\CurrentControlSet\Control\FileSystem",
+                "/v",
+                "LongPathsEnabled",
+                "/t",
+                "REG_DWORD",
+                "/d",
+                "1",
+                "/f",
+                root=True,
+            ),
+            *by_hand("or make the environment in a short directory, such as C:\\envs"),
+        ),
+    )
+
+
 def windows_no_libuv(v: View) -> Outcome:
     """torch.distributed asks for libuv, which the Windows wheels do not have.
 
@@ -258,7 +339,7 @@ def windows_no_libuv(v: View) -> Outcome:
         and not v.pasted
         and len(v.gpus) > 1
         and v.torch_version is not None
-        and not less(v.torch_version, limit("libuv_default_from_torch"))
+        and not less(v.torch_version, limit(v, "libuv_default_from_torch"))
     )
     return judge(
         v,
@@ -280,7 +361,7 @@ def numpy2_old_torch(v: View) -> Outcome:
     References: https://numpy.org/doc/stable/numpy_2_0_migration_guide.html
     """
     numpy = v.package("numpy")
-    both = numpy is not None and (nums(numpy) or (0,))[0] >= 2 and less(v.torch_version, limit("numpy2_from_torch"))
+    both = numpy is not None and (nums(numpy) or (0,))[0] >= 2 and less(v.torch_version, limit(v, "numpy2_from_torch"))
     fine = numpy is not None and v.torch_version is not None and not both
     return judge(
         v,
@@ -294,7 +375,7 @@ def numpy2_old_torch(v: View) -> Outcome:
         looked=fine,
         quiet=f"numpy {numpy} fits torch {v.torch_version}",
         at_most=FAIL_FROM + 10 if fine else 100,
-        fix=lambda: (pip(v, "numpy", "the NumPy that this torch was built for", "install", "numpy<2"),),
+        fix=lambda: (packages(v, "numpy", "the NumPy that this torch was built for", "numpy<2"),),
     )
 
 
@@ -305,6 +386,7 @@ CHECKS = (
     libstdcxx_too_old,
     cpu_without_avx,
     windows_missing_runtime_dll,
+    windows_long_paths,
     windows_no_libuv,
     numpy2_old_torch,
 )

@@ -1,47 +1,58 @@
-"""Version facts of ``known.json``, and the comparisons that several checks share."""
+"""Version facts of the matrix that checks alone read, and the comparisons that several checks share."""
 
 from __future__ import annotations
 
-import functools
-import json
 import re
-from pathlib import Path
-from typing import Any
 
-from ..matrix import Matrix, version_key
+from ..errors import InputError
+from ..matrix import Matrix, OldTorch, version_key
 from .view import View, nums
 
-
-@functools.cache
-def data() -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(Path(__file__).with_name("known.json").read_text(encoding="utf-8"))
-    return loaded
+RECALLED = " (unverified: a row of the matrix that was written down from memory)"
 
 
-def limit(name: str) -> str:
-    return str(data()["limits"][name]["value"])
+def limit(v: View, name: str) -> str:
+    """A row of the matrix' section ``limits``."""
+    row = v.matrix.limits.get(name)
+    if row is None:
+        raise InputError(f"{v.matrix.path}: section 'limits' has no row {name!r}, which a check needs")
+    return row.value
 
 
-def needs_capability() -> dict[str, str]:
+def needs_capability(v: View) -> dict[str, str]:
     """Package -> the lowest compute capability that it runs on."""
-    return {str(row["package"]): str(row["capability"]) for row in data()["package_needs"]}
+    return {row.package: row.compute_capability for row in v.matrix.package_needs.values()}
 
 
-def newest_gcc(toolkit: str | None) -> str | None:
+def newest_gcc(v: View, toolkit: str | None) -> str | None:
     """The newest gcc that a toolkit ("12.4") accepts; None where the table does not say."""
-    return next((str(r["gcc"]) for r in data()["nvcc_gcc"] if r["cuda"] == toolkit), None)
+    row = v.matrix.host_compilers.get(toolkit or "")
+    return row.gcc if row else None
 
 
-def old_pypi_cuda(torch: tuple[int, ...]) -> str | None:
-    """The CUDA of the Linux wheel that PyPI has of a torch before 2.0."""
-    key = f"{torch[0]}.{torch[1]}"
-    return next((str(r["cuda"]) for r in data()["pypi_cuda_of_old_torch"] if r["torch"] == key), None)
+def old_torch(v: View) -> OldTorch | None:
+    """The row of a torch before 2.0 that is installed."""
+    version = nums(v.torch_version)
+    return v.matrix.old_torch.get(f"{version[0]}.{version[1]}") if version and len(version) > 1 else None
 
 
-def old_tags() -> frozenset[str]:
+def doubt(v: View) -> str:
+    """What has to be said of a sentence about the CUDA of an old build, where nobody read its source again."""
+    row = old_torch(v)
+    return RECALLED if row and row.evidence == "recalled" and v.torch_cuda is None else ""
+
+
+def archs_doubt(v: View) -> str:
+    """The same of its architectures."""
+    if v.archs or (nums(v.torch_version) or (9,))[0] >= 2:
+        return ""
+    row = v.matrix.old_builds.get(".".join((likely_cuda(v) or "").split(".")[:2]))
+    return RECALLED if row and row.evidence == "recalled" else ""
+
+
+def old_tags(matrix: Matrix) -> frozenset[str]:
     """Variants (``cu113``) that the PyTorch index has for releases before 2.0 alone."""
-    rows = [*data()["old_cuda"], *data()["old_torch_archs"]]
-    return frozenset("cu" + str(r["cuda"]).replace(".", "") for r in rows) | {"cu75"}
+    return frozenset("cu" + cuda.replace(".", "") for cuda in {*matrix.old_cuda, *matrix.old_builds}) | {"cu75"}
 
 
 def likely_cuda(v: View) -> str | None:
@@ -85,8 +96,8 @@ def driver_minimum(cuda: str, matrix: Matrix, windows: bool) -> str | None:
     same = [r for r in matrix.cuda.values() if r.cuda.split(".")[0] == major_minor.split(".")[0]]
     if same:
         return same[0].minor_windows if windows else same[0].minor_linux
-    old = next((r for r in data()["old_cuda"] if r["cuda"] == major_minor), None)
-    return str(old["windows" if windows else "linux"]) if old else None
+    old = matrix.old_cuda.get(major_minor)
+    return (old.windows if windows else old.linux) if old else None
 
 
 def driver_serves(v: View) -> bool | None:
@@ -121,10 +132,8 @@ def build_archs(v: View) -> tuple[str, ...]:
     if torch[0] >= 2:
         rows = v.matrix.builds(v.platform) if v.platform else ()
         return next((r.archs for r in rows if r.key[: len(torch)] == torch[:3] and r.cuda == cuda), ())
-    key = ".".join(cuda.split(".")[:2])
-    old = [*data()["old_cuda"], *data()["old_torch_archs"]]
-    found = next((r["archs"] for r in old if r["cuda"] == key), ())
-    return tuple("sm_" + a.replace(".", "") for a in found)
+    row = v.matrix.old_builds.get(".".join(cuda.split(".")[:2]))
+    return tuple("sm_" + a.replace(".", "") for a in row.archs) if row else ()
 
 
 def newer_than_toolkit(capability: str, toolkit: tuple[int, ...], matrix: Matrix) -> bool:
@@ -132,10 +141,14 @@ def newer_than_toolkit(capability: str, toolkit: tuple[int, ...], matrix: Matrix
     row, cuda = matrix.architectures.get(capability), matrix.cuda.get(".".join(map(str, toolkit[:2])))
     if row is not None and row.first_branch and cuda is not None and cuda.linux:
         return int(row.first_branch) > int(cuda.linux.split(".")[0])
-    rows = [r for r in data()["old_cuda"] if (nums(str(r["cuda"])) or ()) <= toolkit[:2]]
-    oldest = min((nums(str(r["cuda"])) or () for r in data()["old_cuda"]), default=())
+    old = {cuda: r for cuda, r in matrix.old_builds.items() if cuda in matrix.old_cuda}
+    rows = [r for cuda, r in old.items() if (nums(cuda) or ()) <= toolkit[:2]]
+    oldest = min((nums(cuda) or () for cuda in old), default=())
+    common = matrix.limits.get("common_arch_from")
     if toolkit[:2] < oldest or rows:
-        compiled = max((nums(a) or () for r in rows for a in r["archs"]), default=nums(limit("common_arch_from")) or ())
+        compiled = max(
+            (nums(a) or () for r in rows for a in r.archs), default=nums(common.value if common else "") or ()
+        )
         have = nums(capability) or ()
         return have > compiled if rows else have >= compiled
     return False

@@ -6,9 +6,10 @@ import re
 
 from .base import CERTAIN, STRONG, SUPPORTING, WEAK, Outcome, Proof
 from .details import entries, mapping
-from .fixes import Steps, again, by_hand, pip, step
+from .fixes import Steps, again, by_hand, step
 from .judge import fact, judge
 from .known import less_equal, limit
+from .place import packages, wheels, without
 from .view import View, nums
 
 AREA = "libraries"
@@ -40,7 +41,7 @@ def _repair(v: View, stem: str) -> Steps:
         if r.get("have") is not None and re.fullmatch(re.escape(stem) + r"(?:-cu\d\d)?", str(r.get("name")))
     ]
     plain = [w for w in wanted if _plain(w)]
-    return (pip(v, "pin", "the version that this torch wants", "install", *plain),) if plain else _unset(v)
+    return (wheels(v, "pin", "the version that this torch wants", *plain),) if plain else _unset(v)
 
 
 def _library_path(v: View, word: str) -> str | None:
@@ -113,12 +114,8 @@ def cudnn_not_found(v: View) -> Outcome:
         looked=own is True,
         quiet="torch's own cuDNN is there",
         fix=lambda: (
-            *(
-                (pip(v, "cudnn", "the cuDNN that this torch wants", "install", repair),)
-                if repair and _plain(repair)
-                else ()
-            ),
-            *((pip(v, "cudnn", f"cuDNN {major} as a wheel", "install", suffix),) if suffix else ()),
+            *((wheels(v, "cudnn", "the cuDNN that this torch wants", repair),) if repair and _plain(repair) else ()),
+            *((wheels(v, "cudnn", f"cuDNN {major} as a wheel", suffix),) if suffix else ()),
             *by_hand("put its directory (site-packages/nvidia/cudnn/lib) on LD_LIBRARY_PATH for this program"),
         ),
     )
@@ -272,11 +269,7 @@ def mixed_cuda_majors(v: View) -> Outcome:
         looked=len(majors) == 1,
         quiet="one CUDA major",
         fix=lambda: (
-            *(
-                (pip(v, "uninstall", "remove those of the other major", "uninstall", "-y", *sorted(foreign)[:20]),)
-                if foreign
-                else ()
-            ),
+            *((without(v, "uninstall", "remove those of the other major", *sorted(foreign)[:20]),) if foreign else ()),
             *again(v),
         ),
     )
@@ -293,16 +286,16 @@ def mkl_2024_1(v: View) -> Outcome:
     conda = v.machine.torch is not None and v.machine.torch.source == "conda"
     bad = (
         mkl is not None
-        and less_equal(limit("mkl_without_ijit"), mkl)
+        and less_equal(limit(v, "mkl_without_ijit"), mkl)
         and conda
-        and less_equal(v.torch_version, limit("mkl_ijit_until_torch"))
+        and less_equal(v.torch_version, limit(v, "mkl_ijit_until_torch"))
     )
     return judge(
         v,
         "mkl-2024-1",
         "MKL 2024.1 lacks a symbol (iJIT_NotifyEvent) that this torch imports",
         facts=fact(f"conda's mkl {mkl}", SUPPORTING, bad and v.cuda_available is not True),
-        fix=lambda: (step("mkl", "an older MKL", "conda", "install", "-y", f"mkl<{limit('mkl_without_ijit')}"),),
+        fix=lambda: (packages(v, "mkl", "an older MKL", f"mkl<{limit(v, 'mkl_without_ijit')}"),),
     )
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
-from .base import CERTAIN, DECISIVE, STRONG, SUPPORTING, WEAK, Outcome
-from .details import mapping
-from .fixes import Steps, again, by_hand, cuda_torch, current_build, pip
+from ..model import Step
+from .base import CERTAIN, DECISIVE, FAIL_FROM, STRONG, SUPPORTING, WEAK, Outcome, Proof
+from .details import entries, mapping
+from .fixes import Steps, again, by_hand, cuda_torch, current_build, swap
 from .judge import fact, judge
-from .known import data
+from .known import old_torch
+from .place import install_argv, place, without
 from .view import View, nums
 
 AREA = "libraries"
@@ -37,15 +41,8 @@ def duplicate_torch(v: View) -> Outcome:
         looked=v.machine.torch is not None and not many,
         quiet="one torch is installed",
         fix=lambda: (
-            pip(
-                v,
-                "uninstall",
-                "remove every copy (run it until none is left)",
-                "uninstall",
-                "-y",
-                "torch",
-                "torchvision",
-                "torchaudio",
+            without(
+                v, "uninstall", "remove every copy (run it until none is left)", "torch", "torchvision", "torchaudio"
             ),
             *again(v),
         ),
@@ -159,9 +156,10 @@ def _paired(v: View, name: str) -> tuple[str | None, str | None]:
         if conda and nums(conda) == nums(have):
             return have, conda
         return have, wheels
-    key = ".".join(map(str, version[:2]))
-    row = next((r for r in data()["torchvision_of_old_torch"] if r["torch"] == key), None)
-    return have, row.get(name) if row else None
+    row = old_torch(v)
+    if row is None:
+        return have, None
+    return have, row.torchvision if name == "torchvision" else row.torchaudio
 
 
 def _pair(v: View, name: str, code: str) -> Outcome:
@@ -195,21 +193,10 @@ def _pair(v: View, name: str, code: str) -> Outcome:
 
 def _repair_pair(v: View, name: str, wanted: str | None) -> Steps:
     build = current_build(v)
-    index = v.matrix.indexes.get("pytorch")
-    if wanted and build is not None and index is not None:
-        where = () if build.on_pypi else ("--index-url", index.url.format(tag=build.tag))
-        return (
-            pip(
-                v,
-                name,
-                f"the {name} of this torch",
-                "install",
-                "--force-reinstall",
-                "--no-deps",
-                f"{name}=={wanted}",
-                *where,
-            ),
-        )
+    if wanted and build is not None:
+        steps = swap(v, build, f"the {name} of this torch", only=(name,))
+        if steps:
+            return steps
     return cuda_torch(v, f"install torch and {name} together, from one index")
 
 
@@ -242,14 +229,42 @@ def extension_torch_mismatch(v: View) -> Outcome:
     Fix: the wheel for exactly this torch, CUDA and ABI, or a rebuild.
     References: https://docs.pytorch.org/docs/stable/cpp_extension.html
     """
+    own = nums(v.torch_version)
+    other = [
+        e
+        for e in entries(v, "extensions")
+        if own and (want := nums(str(e.get("torch")))) and own[: len(want)] != want[: len(own)]
+    ]
     return judge(
         v,
         "extension-torch-mismatch",
         "a compiled extension was built for another torch",
-        fix=lambda: by_hand(
-            "reinstall the extension for this torch: its wheel with the same torch, CUDA and Python, "
-            "or build it here with pip install --no-build-isolation --no-cache-dir --force-reinstall"
+        facts=tuple(
+            # it fails when it is imported, and torch itself works
+            Proof(
+                text=f"{e.get('name')} {e.get('version')} was built for torch {e.get('torch')}, and "
+                f"torch {v.torch_version} is installed",
+                strength=FAIL_FROM - 5,
+            )
+            for e in other
         ),
+        looked=v.fact("extensions") is not None and v.torch_version is not None,
+        quiet="no compiled extension is of another torch",
+        fix=lambda: _other_extension(v, other),
+    )
+
+
+def _other_extension(v: View, other: list[Mapping[str, Any]]) -> Steps:
+    at = place(v)
+    named = [str(e["name"]) for e in other if re.fullmatch(r"[a-z][a-z0-9-]{1,40}", str(e.get("name")))]
+    if named and at.manager == "pip":
+        argv = (*install_argv(at), "--no-build-isolation", "--no-cache-dir", "--force-reinstall", "--no-deps", *named)
+        return (
+            Step(id="extension", title="build it for this torch (needs nvcc), or take its wheel for it", argv=argv),
+        )
+    return by_hand(
+        "reinstall the extension for this torch: its wheel with the same torch, CUDA and Python, "
+        "or build it here with pip install --no-build-isolation --no-cache-dir --force-reinstall"
     )
 
 

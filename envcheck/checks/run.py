@@ -58,6 +58,7 @@ AREA_OF: dict[str, str] = {}
 # cause -> what it brings about: while the cause is found at least as surely, the effect is no finding of its own
 DRIVER_CAUSES = (
     "nouveau-loaded",
+    "gpu-bound-to-vfio",
     "secure-boot-blocks-module",
     "nvidia-open-module-wrong",
     "kernel-module-not-built",

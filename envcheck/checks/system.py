@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from .base import FAIL, FAIL_FROM, Outcome, ok, skip, unknown
+from .details import mapping
 from .fixes import Steps, by_hand, driver_steps, step
 from .known import build_archs, coverage, driver_serves
+from .place import place
 from .view import View
 
 AREA = "machine"
@@ -85,10 +87,21 @@ def torch(v: View) -> Outcome:
     version = v.torch_version
     if version is None:
         return skip("torch is not installed" if not v.machine.symptoms else "the report names no torch")
+    failed = _deep_failure(v)
+    if failed:
+        return Outcome(
+            status=FAIL,
+            summary=f"torch {version}: {failed}",
+            evidence=(failed,),
+            strength=FAIL_FROM,
+            fix=_look_at_the_kernel() if "did not end" in failed or "signal" in failed else (),
+        )
     if v.cuda_available is True:
         return ok(f"torch {version}, CUDA {v.torch_cuda or '?'}: CUDA is available")
     if v.cpu_build:
         return ok(f"torch {version} is a CPU build") if not v.gpus else skip("a CPU build: see cpu-only-torch")
+    if v.state("missing") and not v.gpus and not v.pasted:
+        return skip("no NVIDIA GPU and no driver are here for it")
     serves = driver_serves(v)
     covered = [coverage(v, c) for c in v.capabilities]
     if serves and covered and all(c == "runs" for c in covered):
@@ -97,8 +110,15 @@ def torch(v: View) -> Outcome:
                 status=FAIL,
                 summary=f"torch {version} fits driver and GPU, and CUDA is not available",
                 strength=FAIL_FROM,
-                fix=by_hand(
-                    "show why: python3 -c 'import torch; torch.zeros(1).cuda()' 2>&1 | envcheck doctor --error -"
+                fix=(
+                    step(
+                        "deep",
+                        "let torch itself say why, in a process of its own",
+                        "envcheck",
+                        "doctor",
+                        "--deep",
+                        *(("--python", place(v).python) if place(v).here else ()),
+                    ),
                 ),
             )
         return ok(
@@ -108,6 +128,18 @@ def torch(v: View) -> Outcome:
         return skip("see the checks of the build")
     missing = "the driver" if serves is None else "the architectures of the build or of the GPU"
     return unknown(f"torch {version}: {missing} cannot be told", required=not build_archs(v) and _speaks(v))
+
+
+def _deep_failure(v: View) -> str | None:
+    """What ended the look of ``--deep``: a hang, a crash, or the last line of torch's own traceback."""
+    problem = v.machine.problems.get("deep")
+    if problem:
+        return problem
+    error = mapping(v, "deep").get("error")
+    if not isinstance(error, dict):
+        return None
+    lines = [line for line in str(error.get("text", "")).splitlines() if line.strip() and not line.startswith(" ")]
+    return f"{str(error.get('stage', 'import torch'))[:60]} failed: {lines[-1][:300] if lines else 'it said nothing'}"
 
 
 def _speaks(v: View) -> bool:

@@ -6,9 +6,10 @@ import re
 
 from .base import SUPPORTING, WEAK, Outcome
 from .details import build_tool, libraries, mapping
-from .fixes import Steps, by_hand, pip, step
+from .fixes import Steps, by_hand, os_install, step
 from .judge import fact, judge
 from .known import newest_gcc
+from .place import WHEELS, install_argv, packages, place
 from .view import View, nums
 
 AREA = "toolchain"
@@ -45,20 +46,20 @@ def _toolkit(v: View) -> Steps:
     if not cuda or len(cuda) < 2:
         return by_hand("install the CUDA toolkit of torch.version.cuda's version, and set CUDA_HOME to it")
     dotted = f"{cuda[0]}.{cuda[1]}"
+    if v.flag("windows"):
+        return by_hand(f"install NVIDIA's CUDA Toolkit {dotted}, then open a new shell: its installer sets CUDA_PATH")
+    if place(v).manager not in WHEELS:
+        argv = (*install_argv(place(v)), "-c", "nvidia", f"cuda-toolkit={dotted}")
+        return (step("toolkit", f"the CUDA {dotted} toolkit, inside the environment", *argv),)
+    package = f"cuda-toolkit-{cuda[0]}-{cuda[1]}"
     return (
-        step(
+        *os_install(
+            v,
             "toolkit",
-            f"the CUDA {dotted} toolkit, inside the environment",
-            "conda",
-            "install",
-            "-y",
-            "-c",
-            "nvidia",
-            f"cuda-toolkit={dotted}",
+            f"NVIDIA's package {package} (from NVIDIA's repository, which the driver's script adds)",
+            {"debian": (package,), "rhel": (package,), "suse": (package,)},
         ),
-        *by_hand(
-            f"or NVIDIA's package cuda-toolkit-{cuda[0]}-{cuda[1]}, then export CUDA_HOME=/usr/local/cuda-{dotted}"
-        ),
+        *by_hand(f"then export CUDA_HOME=/usr/local/cuda-{dotted}"),
     )
 
 
@@ -100,7 +101,7 @@ def host_compiler_too_new(v: View) -> Outcome:
     """
     hit = v.text.find(r"gcc versions later than (\d{1,2}) are not supported")
     toolkit = next((t.version for t in v.machine.toolkits if t.version), None)
-    gcc, most = mapping(v, "compilers").get("gcc"), newest_gcc(toolkit)
+    gcc, most = mapping(v, "compilers").get("gcc"), newest_gcc(v, toolkit)
     newer = not v.pasted and bool(gcc and most) and (nums(gcc) or (0,))[0] > (nums(most) or (99,))[0]
     wanted = hit[1] if hit else (most or "").split(".")[0] or None
     return judge(
@@ -110,23 +111,27 @@ def host_compiler_too_new(v: View) -> Outcome:
         facts=fact(f"gcc {gcc}, and CUDA {toolkit} accepts gcc up to {most}", WEAK + 5, newer),
         looked=not v.pasted and bool(gcc and most) and not newer,
         quiet=f"CUDA {toolkit} accepts gcc {gcc}",
-        fix=lambda: (
-            (
-                step(
-                    "gcc",
-                    f"gcc {wanted} beside the present one",
-                    "apt-get",
-                    "install",
-                    "-y",
-                    f"gcc-{wanted}",
-                    f"g++-{wanted}",
-                    root=True,
-                ),
-                *by_hand(f"then export CC=gcc-{wanted} CXX=g++-{wanted} CUDAHOSTCXX=g++-{wanted} for the build"),
-            )
-            if wanted and wanted.isdigit()
-            else by_hand("take an older compiler for the build (CC, CXX, CUDAHOSTCXX), or a newer CUDA toolkit")
-        ),
+        fix=lambda: _older_gcc(v, wanted),
+    )
+
+
+def _older_gcc(v: View, wanted: str | None) -> Steps:
+    if not wanted or not wanted.isdigit():
+        return by_hand("take an older compiler for the build (CC, CXX, CUDAHOSTCXX), or a newer CUDA toolkit")
+    names = {
+        "debian": (f"gcc-{wanted}", f"g++-{wanted}"),
+        "suse": (f"gcc{wanted}", f"gcc{wanted}-c++"),
+        "rhel": (f"gcc-toolset-{wanted}",),
+        "arch": (),
+    }
+    if v.machine.os.family == "fedora":  # has one compiler, the newest
+        names["rhel"] = ()
+    after = f"then export CC=gcc-{wanted} CXX=g++-{wanted} CUDAHOSTCXX=g++-{wanted} for the build"
+    if v.machine.os.family == "rhel":
+        after = f"then build inside: scl enable gcc-toolset-{wanted} bash"
+    steps = os_install(v, "gcc", f"gcc {wanted} beside the present one", names)
+    return (
+        (*steps, *by_hand(after)) if steps[0].argv else by_hand(f"install gcc {wanted} beside the present one: {after}")
     )
 
 
@@ -154,7 +159,7 @@ def triton_missing(v: View) -> Outcome:
         ),
         looked=have is not None and not differs,
         quiet=f"triton {have}",
-        fix=lambda: (pip(v, "triton", "the Triton of this torch", "install", "-U", wanted),),
+        fix=lambda: (packages(v, "triton", "the Triton of this torch", wanted),),
     )
 
 
@@ -165,13 +170,13 @@ def triton_no_compiler(v: View) -> Outcome:
     Fix: install gcc, or set CC.
     References: https://github.com/triton-lang/triton/blob/main/python/triton/runtime/build.py
     """
-    install = {
-        "rhel": ("dnf", "install", "-y", "gcc"),
-        "fedora": ("dnf", "install", "-y", "gcc"),
-        "suse": ("zypper", "--non-interactive", "install", "gcc"),
-        "arch": ("pacman", "-S", "--noconfirm", "gcc"),
-        "alpine": ("apk", "add", "gcc", "musl-dev"),
-    }.get(v.machine.os.family or "", ("apt-get", "install", "-y", "build-essential"))
+    names = {
+        "debian": ("build-essential",),
+        "rhel": ("gcc",),
+        "suse": ("gcc",),
+        "arch": ("gcc",),
+        "alpine": ("gcc", "musl-dev"),
+    }
     absent = build_tool(v, "cc") is False
     windows = by_hand("install the Visual Studio build tools (C++), and start from their developer prompt")
     return judge(
@@ -181,7 +186,7 @@ def triton_no_compiler(v: View) -> Outcome:
         facts=fact("no C compiler is on PATH: torch.compile will not work", WEAK, absent and v.torch_cuda),
         looked=build_tool(v, "cc") is True,
         quiet="a C compiler is here",
-        fix=lambda: windows if v.flag("windows") else (step("gcc", "install a C compiler", *install, root=True),),
+        fix=lambda: windows if v.flag("windows") else os_install(v, "gcc", "install a C compiler", names),
     )
 
 
@@ -222,11 +227,12 @@ def python_headers_missing(v: View) -> Outcome:
     References: https://docs.python.org/3/extending/building.html
     """
     minor = v.python_minor if v.python_minor and re.fullmatch(r"3\.\d{1,2}", v.python_minor) else "3"
-    install = {
-        "rhel": ("dnf", "install", "-y", f"python{minor}-devel"),
-        "fedora": ("dnf", "install", "-y", f"python{minor}-devel"),
-        "suse": ("zypper", "--non-interactive", "install", f"python{minor.replace('.', '')}-devel"),
-    }.get(v.machine.os.family or "", ("apt-get", "install", "-y", f"python{minor}-dev"))
+    names = {
+        "debian": (f"python{minor}-dev",),
+        "rhel": (f"python{minor}-devel",),
+        "suse": (f"python{minor.replace('.', '')}-devel",),
+        "alpine": ("python3-dev",),
+    }
     return judge(
         v,
         "python-headers-missing",
@@ -235,7 +241,7 @@ def python_headers_missing(v: View) -> Outcome:
         looked=build_tool(v, "python_headers") is True,
         quiet="Python's headers are here",
         bonus=3,
-        fix=lambda: (step("headers", "install Python's headers", *install, root=True),),
+        fix=lambda: os_install(v, "headers", "install the headers of this Python", names),
     )
 
 

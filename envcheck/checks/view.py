@@ -150,10 +150,9 @@ class View:
             return None
         if self.text.has(r"conda install|built from source|build from source|nvcr\.io|\bnightly\b"):
             return None
-        from .known import old_pypi_cuda
-
         if key[0] < 2:
-            return old_pypi_cuda(key) if self.platform == "linux-x86_64" else "cpu"
+            old = self.matrix.old_torch.get(f"{key[0]}.{key[1]}")
+            return (old.cuda if old else None) if self.platform == "linux-x86_64" else "cpu"
         for row in self.matrix.builds(self.platform or "linux-x86_64"):
             if row.key[: len(key)] == key[:3] and row.on_pypi:
                 return row.cuda or "cpu"

@@ -21,7 +21,7 @@ COMMANDS = {
     "verify": ("prove on the GPU: CUDA context, cuDNN, Tensor Core FP16 matmul, AMP, and more", "verify"),
     "gate": ("the CI step: doctor and verify judged by a policy, many reports from one run", "gate"),
     "fleet": ("compare the gate reports of many nodes, find the odd ones out", "fleet"),
-    "lint": ("find faults in a Dockerfile, compose.yaml, environment.yml or requirements.txt", "lint"),
+    "lint": ("find faults in a Dockerfile, compose.yaml, environment.yml, requirements.txt, pyproject.toml", "lint"),
     "init": ("write the CI pieces for github, gitlab, slurm, kubernetes, systemd or pre-commit", "init"),
     "snapshot": ("write this machine down in one file that replays everywhere", "snapshot"),
     "explain": ("print the page of a check, or the list of all", "explain"),

@@ -18,7 +18,7 @@ from ..advise.specs import Card, cards, expand, find_card
 from ..advise.workload import Workload
 from ..errors import InputError, UsageError
 from ..matrix import Matrix, load
-from .common import emit, output_options, say, write_whole
+from .common import emit, folded, output_options, say, terminal_columns, write_whole
 from .tables import markdown
 from .workload_options import model_from, model_options, work_from, workload_options
 
@@ -77,8 +77,10 @@ def command(**options: Any) -> int:
     if options["fmt"] == "json":
         emit(json.dumps(_json(arch, work, choice, plan, options["by"]), indent=2) + "\n", options["output"])
     else:
-        text = _markdown(choice, options["by"]) if options["fmt"] == "markdown" else _text(arch, work, choice, options)
-        emit(text + ("" if plan is None else "\n" + plan[0]), options["output"])
+        marked = options["fmt"] == "markdown"
+        text = _markdown(choice, options["by"]) if marked else _text(arch, work, choice, options)
+        text += "" if plan is None else "\n" + plan[0]
+        emit(text if marked or options["output"] else folded(text), options["output"])
     return 0 if choice.ranked else 1
 
 
@@ -86,7 +88,8 @@ def _cards(options: dict[str, Any], matrix: Matrix) -> Sequence[Card]:
     if options["names"]:
         return [find_card(name, matrix) for name in options["names"]]
     families = None if options["everything"] else ("GeForce", "TITAN")
-    return [c for c in cards(matrix) if c.row.family != "Jetson" and (families is None or c.row.family in families)]
+    boards = [c for c in cards(matrix) if c.row.family != "Jetson" and not c.row.laptop]
+    return [c for c in boards if families is None or c.row.family in families]
 
 
 def _here(options: dict[str, Any], matrix: Matrix) -> tuple[Sequence[Card], Any]:
@@ -149,10 +152,14 @@ def read_prices(path: str, matrix: Matrix) -> dict[str, float]:
     if text.lstrip().startswith("{"):
         try:
             rows = [(str(k), v) for k, v in json.loads(text).items()]
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path} is not valid JSON ({error})") from None
     else:
-        rows = [(r[0].strip(), r[1] if len(r) > 1 else "") for r in csv.reader(text.splitlines()) if r and r[0].strip()]
+        try:
+            read = [r for r in csv.reader(text.splitlines()) if r and r[0].strip()]
+        except csv.Error as error:
+            raise InputError(f"{path} is not valid CSV ({error})") from None
+        rows = [(r[0].strip(), r[1] if len(r) > 1 else "") for r in read]
         rows = [r for r in rows if not r[0].startswith("#")]
         if rows and rows[0][0].lower() in ("card", "gpu", "name"):
             rows = rows[1:]
@@ -168,6 +175,8 @@ def read_prices(path: str, matrix: Matrix) -> dict[str, float]:
             prices[find_card(name, matrix).name] = price
         except UsageError as error:
             raise InputError(f"{path}: {error}") from None
+    if not prices:
+        raise InputError(f"{path} names no price: two columns are needed, card and price, as in: RTX 4090,1599")
     return prices
 
 
@@ -222,10 +231,12 @@ def _candidate(c: Candidate) -> dict[str, Any]:
 
 def _text(arch: Architecture, work: Workload, choice: Choice, options: dict[str, Any]) -> str:
     by, top = options["by"], max(1, options["top"])
-    lines = [f"{arch.id}, {work.method}, batch {work.batch}: {len(choice.ranked)} cards hold it, ranked by {by}", ""]
+    lines = [f"{arch.id}, {work.method}, batch {work.batch}: {_cards_hold(len(choice.ranked))} it, ranked by {by}", ""]
     bars = [(c.card.name, float(v)) for c in choice.ranked[:top] if (v := _value(c, by)) is not None]
     unit = choice.ranked[0].speed.unit if choice.ranked else ""
-    lines.append(text_bars(bars, 30, unit + {"watt": " and watt", "price": " and unit of price"}.get(by, "")))
+    if bars:
+        lines.append(unit + {"watt": " and watt", "price": " and unit of price"}.get(by, ""))
+    lines.append(text_bars(bars, terminal_columns()))
     for number, c in enumerate(choice.ranked[:top], 1):
         lines.append(f"{number}. {c.card.name}: {c.speed.value:.3g} {c.speed.unit}, largest batch {c.batch}")
         lines += [f"     {reason}" for reason in c.reasons]
@@ -239,10 +250,15 @@ def _text(arch: Architecture, work: Workload, choice: Choice, options: dict[str,
     return "\n".join(lines) + "\n"
 
 
+def _cards_hold(count: int) -> str:
+    return "1 card holds" if count == 1 else f"{count} cards hold"
+
+
 def _out(out: Sequence[Disqualified], verbose: int) -> list[str]:
     if not out:
         return []
-    shown = out if verbose else out[:5]
+    largest = sorted(out, key=lambda d: -d.card.memory_gib)  # who missed it by the least
+    shown = largest if verbose else largest[:5]
     lines = ["", f"{len(out)} disqualified{'' if verbose or len(out) <= 5 else ' (all with -v)'}:"]
     return lines + [f"  {d.card.name}: {d.because}" for d in shown]
 

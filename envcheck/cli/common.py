@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -40,6 +42,23 @@ def use_color(choice: str, stream: Any) -> bool:
     if os.environ.get("FORCE_COLOR") or os.environ.get("CLICOLOR_FORCE"):
         return True
     return os.environ.get("TERM") != "dumb" and bool(getattr(stream, "isatty", bool)())
+
+
+def terminal_columns() -> int:
+    """How wide the terminal is (COLUMNS, else asked); 80 where there is none."""
+    return shutil.get_terminal_size((80, 24)).columns
+
+
+def folded(text: str) -> str:
+    """The text with its long lines broken at the edge of the terminal; as it is where standard output is none."""
+    if not sys.stdout.isatty():
+        return text
+    columns = max(20, terminal_columns())
+    out = []
+    for line in text.splitlines():
+        indent = line[: len(line) - len(line.lstrip())] + "  "
+        out += textwrap.wrap(line, columns, subsequent_indent=indent, break_on_hyphens=False) or [""]
+    return "\n".join(out) + "\n"
 
 
 def emit(text: str, output: str | None, *, executable: bool = False) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from dataclasses import replace
 from typing import Any
@@ -27,7 +26,7 @@ from ..advise.specs import Card, cards, find_card
 from ..advise.workload import Workload
 from ..errors import UsageError
 from ..matrix import load
-from .common import emit, label, output_options, use_color
+from .common import emit, folded, label, output_options, terminal_columns, use_color
 from .workload_options import model_from, model_options, work_from, workload_options
 
 SIZES = (24, 48, 80)  # GiB of the cards that the answer counts in, where no card is named
@@ -74,7 +73,8 @@ def command(**options: Any) -> int:
     if options["fmt"] == "json":
         emit(json.dumps(answer, indent=2) + "\n", options["output"])
     else:
-        emit(_text(answer, use_color(options["color"], sys.stdout)), options["output"])
+        text = _text(answer, use_color(options["color"], sys.stdout))
+        emit(text if options["output"] else folded(text), options["output"])
     return 1 if answer["fit"] is not None and answer["fit"]["verdict"] == "no" else 0
 
 
@@ -96,7 +96,7 @@ def _answer(
     arch: Architecture, work: Workload, found: Estimate, room: tuple[str, float] | None, options: dict[str, Any]
 ) -> dict[str, Any]:
     traced = options["target"] is not None
-    known = [c for c in cards(load(options["matrix_file"])) if c.row.family != "Jetson"]
+    known = [c for c in cards(load(options["matrix_file"])) if c.row.family != "Jetson" and not c.row.laptop]
     return {
         "schema": "envcheck.estimate/1",
         "model": {
@@ -113,7 +113,7 @@ def _answer(
         "peak": round(found.peak),
         "interval": [round(found.low), round(found.high)],
         "peers": {
-            "accelerate estimate-memory": round(accelerate(arch, work)),
+            "accelerate estimate-memory": _rounded(accelerate(arch, work)),
             "deepspeed": _rounded(deepspeed(arch, work)),
         },
         "notes": list(found.notes),
@@ -182,7 +182,7 @@ def _text(answer: dict[str, Any], color: bool) -> str:
         "",
     ]
     most = max(answer["bytes"].values())
-    width = max(10, min(40, shutil.get_terminal_size((80, 24)).columns - 40))
+    width = max(10, min(40, terminal_columns() - 40))
     for part, size in answer["bytes"].items():
         if abs(size) >= GIB / 1024:
             bar = "#" * round(width * size / most) if size > 0 else ""
@@ -192,7 +192,8 @@ def _text(answer: dict[str, Any], color: bool) -> str:
     lines.append(f"  {'of it counted by torch':<23}{answer['tensors'] / GIB:>9.2f}")
     lines.append("")
     peers = [f"{n} {v / GIB:.2f}" for n, v in answer["peers"].items() if v is not None]
-    lines.append(f"others would say: {', '.join(peers)} GiB (no activations, no context)")
+    if peers:
+        lines.append(f"others would say: {', '.join(peers)} GiB (no activations, no context)")
     lines += [f"note: {n}" for n in answer["notes"]]
     if answer["fit"] is not None:
         lines += _fit_text(answer["fit"], color)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ..fleet import Fleet, compare, read_folder
-from ..gate.github import inert
+from ..gate.github import inert, inert_json
 from ..gate.prometheus import Series, metric
 from ..model import to_plain
 from ..report.clean import clean
@@ -68,7 +68,7 @@ def as_json(fleet: Fleet) -> str:
         "replaced": list(fleet.folder.replaced),
         "other_files": fleet.folder.others,
     }
-    return json.dumps(data, indent=2) + "\n"
+    return inert_json(json.dumps(data, indent=2)) + "\n"
 
 
 def as_prometheus(fleet: Fleet) -> str:
@@ -85,7 +85,7 @@ def as_prometheus(fleet: Fleet) -> str:
         *metric("envcheck_fleet_odd", "Deviations, by kind.", [({"what": w}, n) for w, n in whats.items()]),
         *metric("envcheck_fleet_node_odd", "1 for a node that differs from the others.", nodes),
     ]
-    return "\n".join(lines) + "\n"
+    return inert("\n".join(lines) + "\n")
 
 
 def odd_names(fleet: Fleet) -> frozenset[str]:

@@ -38,6 +38,7 @@ Examples:
 
 Exit: 0 go, 1 stop, 2 usage, 3 something required could not be told, 4 the policy cannot be read. docs/gate.md has more.
 """
+STDOUT = ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1")  # by another name: two formats there would be none
 
 
 @click.command("gate", epilog=EPILOG)
@@ -96,8 +97,9 @@ def _wanted(options: Mapping[str, Any]) -> list[tuple[str, str]]:
         name, equals, path = word.partition("=")
         if name not in FORMATS or (equals and not path):
             raise UsageError(f"--report {word!r}: write FORMAT=PATH, with one of {', '.join(FORMATS)}")
-        wanted.append((name, path.replace("%N", _file_word(platform.node())) or "-"))
-    own = options["output"] or "-"
+        path = path.replace("%N", _file_word(platform.node())) or "-"
+        wanted.append((name, "-" if path in STDOUT else path))
+    own = "-" if options["output"] in (None, *STDOUT) else options["output"]
     if options["fmt"] or own != "-" or not any(path == "-" for _, path in wanted):
         default = options["exit_style"] or "text"
         wanted.append((options["fmt"] or default, own))
@@ -151,9 +153,11 @@ def _judged(found: Look, policy: Policy, matrix: Matrix, options: Mapping[str, A
 
         before = machine_for(WhatIf(machine_file=options["against"]), matrix)
         differences = differences_of(before, found.machine)
+        if not differences:
+            say(f"this machine does not differ from {options['against']}", quiet=options["quiet"])
     return judge(
         policy,
-        run_checks(found.machine, matrix, skip=policy.skip),
+        run_checks(found.machine, matrix, only=policy.only, skip=policy.skip),
         found.verification,
         on_undetermined=policy.on_undetermined or "fail",
         stopped=found.stopped,

@@ -12,8 +12,9 @@ from typing import Any
 
 from ..errors import EnvcheckError
 from ..gate import inventory
-from ..gate.run import JOB, LINES, MARK, sweep
+from ..gate.run import JOB, LINES
 from ..host import LiveHost
+from ..host.descendants import adopt_orphans, end_descendants
 from ..matrix import load
 from ..model import Machine, to_plain
 from ..verify import Options, Verification, verify
@@ -29,6 +30,7 @@ def main(directory: str) -> None:
     began = time.monotonic()
     job: dict[str, Any] = json.loads(Path(directory, JOB).read_text(encoding="utf-8"))
     os.chdir(directory)  # private and empty: no interpreter that is asked here can import what a job's folder holds
+    adopt_orphans(True)
     threading.Thread(target=_guard, args=(int(job["parent"]),), daemon=True).start()
     with Path(directory, LINES).open("a", encoding="utf-8", buffering=1) as file:
 
@@ -63,12 +65,21 @@ def _proofs(job: dict[str, Any], machine: Machine, matrix: Any, began: float, sa
         timeout=max(1.0, min(CHECK_DEADLINE, left)),
     )
     refused = _refused(asked, machine, matrix, machine.torch is None and "torch" not in machine.problems)
-    return refused or verify(asked, machine, lambda text: say("stage", text))
+    if refused is not None:
+        return refused
+    # each result is written down when it is there: whoever ends this process finds what was finished
+    return verify(
+        asked,
+        machine,
+        lambda text: say("stage", text),
+        deadline=max(0.0, left),
+        on_result=lambda so_far: say("verification", to_plain(so_far)),
+    )
 
 
 def _guard(parent: int) -> None:
     """A gate that was killed outright (Slurm after 60 s) cannot end its worker: the worker sees it and ends itself."""
     while os.getppid() == parent or sys.platform == "win32":
         time.sleep(0.5)
-    sweep(os.environ.get(MARK, "-"))
+    end_descendants(())
     os._exit(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,10 +12,11 @@ import click
 
 from ..advise.chart import draw, text_bars
 from ..advise.migrate import Line, compare, migration
-from ..advise.specs import PEAKS, Card, cards, find_card, identities, series
+from ..advise.specs import Card, cards, find_card, series
 from ..errors import UsageError
 from ..matrix import load
-from .common import emit, output_options, say, write_whole
+from .card_page import card_json, page
+from .common import emit, folded, output_options, say, terminal_columns, write_whole
 from .tables import aligned, as_csv, cell, markdown
 from .workload_options import model_from, model_options, work_from, workload_options
 
@@ -56,13 +58,16 @@ SHOWN = (
     "power",
     "efficiency",
 )
+# what a narrow terminal does without, first to last
+DROPPED = ("efficiency", "tensor-cores", "sms", "fp8", "capability", "bf16")
 NUMBERS = tuple(c for c in COLUMNS if c not in ("name", "capability", "pcie"))
 
 EPILOG = """\b
 Examples:
   envcheck gpus                                        the GeForce cards of the 10 to 50 series
   envcheck gpus list --all --sort bandwidth --format csv
-  envcheck gpus list --series 30,40 --min-memory 12 --plot cards.svg
+  envcheck gpus list --series 30,40 --min-memory 12 --plot cards.png
+  envcheck gpus list --laptops --series 40,50
   envcheck gpus show "RTX 3080 10GB"
   envcheck gpus compare "RTX 2080 Ti" "RTX 4090" --for bert-large --batch 8"""
 
@@ -81,13 +86,14 @@ def command(ctx: click.Context, /, **options: Any) -> int:
 
 
 @command.command("list", epilog=EPILOG)
-@click.option("--all", "everything", is_flag=True, help="Professional, data-centre and Jetson cards too.")
+@click.option("--all", "everything", is_flag=True, help="Professional, data-centre, Jetson and laptop GPUs too.")
 @click.option("--family", default=None, help="geforce, titan, quadro, rtx, 'data center', jetson.")
 @click.option("--series", "series_words", default=None, metavar="10,20,...", help="GeForce series.")
+@click.option("--laptops", is_flag=True, help="Laptop GPUs instead: their maker sets power and clock.")
 @click.option("--min-memory", type=float, default=None, metavar="GIB")
 @click.option("--sort", "sort_by", type=click.Choice(tuple(COLUMNS)), default=None, help="Largest first; names A to Z.")
 @click.option("--columns", default=None, help=f"Of {','.join(COLUMNS)}.")
-@click.option("--plot", default=None, metavar="FILE.svg|png", help="Also a bar chart (PNG needs matplotlib).")
+@click.option("--plot", default=None, metavar="FILE.svg|png", help="Also a bar chart.")
 @click.option("--bars", is_flag=True, help="Also bars in the terminal.")
 @click.option("--plot-by", type=click.Choice(NUMBERS), default=None, help="What the bars show: --sort's, else fp16.")
 @MATRIX_OPTION
@@ -96,6 +102,7 @@ def list_cards(
     everything: bool = False,
     family: str | None = None,
     series_words: str | None = None,
+    laptops: bool = False,
     min_memory: float | None = None,
     sort_by: str | None = None,
     columns: str | None = None,
@@ -106,7 +113,9 @@ def list_cards(
     **options: Any,
 ) -> int:
     """List cards, sorted, as text, JSON, CSV or Markdown, with a bar chart if asked."""
-    chosen = _filtered(cards(load(matrix_file)), everything, family, series_words, min_memory)
+    known = [c for c in cards(load(matrix_file)) if c.row.laptop or not laptops]
+    known = known if everything or laptops else [c for c in known if not c.row.laptop]
+    chosen = _filtered(known, everything, family, series_words, min_memory)
     if sort_by is not None:
         chosen = _sorted(chosen, sort_by)
     names = _columns(columns)
@@ -116,9 +125,11 @@ def list_cards(
     if plot is not None:
         _write(plot, draw(plot, pairs, f"{heading}: {len(pairs)} cards", heading))
         say(f"wrote {plot}", quiet=bool(options.get("quiet")))
+    if columns is None and options.get("fmt") in (None, "text") and sys.stdout.isatty() and not options.get("output"):
+        names = _narrowed(chosen, names)
     text = _table(chosen, names, options.get("fmt"))
     if bars and options.get("fmt") in (None, "text"):
-        text += f"\n{heading}\n" + text_bars(pairs)
+        text += f"\n{heading}\n" + text_bars(pairs, terminal_columns())
     emit(text, options.get("output"))
     return 0
 
@@ -162,6 +173,15 @@ def _columns(words: str | None) -> tuple[str, ...]:
     return names
 
 
+def _narrowed(chosen: Sequence[Card], names: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns that fit side by side on the terminal; ``--columns`` overrules it."""
+    for column in DROPPED:
+        if max(map(len, _table(chosen, names, None).splitlines())) <= terminal_columns():
+            break
+        names = tuple(n for n in names if n != column)
+    return names
+
+
 def _table(chosen: Sequence[Card], names: Sequence[str], fmt: str | None) -> str:
     if fmt == "json":
         body = {"schema": "envcheck.gpus/1", "gpus": [card_json(c) for c in chosen]}
@@ -181,36 +201,6 @@ def _write(path: str, data: bytes) -> None:
         raise UsageError(f"cannot write {path}: {error.strerror or error}") from None
 
 
-def card_json(card: Card) -> dict[str, Any]:
-    """Everything about a card; peaks in dense TFLOPS by precision and accumulate type."""
-    return {
-        "name": card.name,
-        "family": card.row.family,
-        "architecture": card.row.architecture,
-        "chip": card.row.chip,
-        "compute_capability": card.compute_capability,
-        "sm_count": card.sm_count,
-        "cores": card.cores,
-        "tensor_cores": card.row.tensor_cores,
-        "memory_gib": card.memory_gib,
-        "memory_type": card.memory_type,
-        "bus_bits": card.bus_bits,
-        "memory_gbps": card.memory_gbps,
-        "bandwidth_gb_s": card.bandwidth,
-        "boost_mhz": card.boost_mhz,
-        "rated_mhz": card.rated_mhz,
-        "peak_tflops": {k: None if (p := card.peak(k)) is None else round(p, 1) for k in PEAKS},
-        "tdp_w": card.tdp_w,
-        "gflops_per_watt": None if card.per_watt is None else round(card.per_watt, 1),
-        "pcie": card.row.pcie,
-        "pcie_gb_s": None if card.pcie_gb_s is None else round(card.pcie_gb_s, 1),
-        "nvlink_gb_s": card.row.nvlink_gb_s,
-        "release_date": card.row.release_date,
-        "identities": [{"text": i.text, "holds": i.holds} for i in identities(card)],
-        "sources": [card.source, *([card.rates["source"]] if card.rates else [])],
-    }
-
-
 @command.command("show")
 @click.argument("name")
 @MATRIX_OPTION
@@ -224,59 +214,9 @@ def show(name: str, matrix_file: str | None, **options: Any) -> int:
             options["output"],
         )
         return 0
-    emit("\n".join(_page(card)) + "\n", options["output"])
+    text = "\n".join(page(card)) + "\n"
+    emit(text if options["output"] else folded(text), options["output"])
     return 0
-
-
-def _page(card: Card) -> list[str]:
-    from ..advise.precision import advise_precision
-
-    row = card.row
-    lines = [
-        card.name,
-        f"  {row.architecture} {row.chip}, compute capability {card.compute_capability}, {_tensor(card)}",
-    ]
-    lines.append(f"  {card.sm_count} SMs, {cell(card.cores)} cores, boost {card.boost_mhz:g} MHz")
-    lines.append(
-        f"  {card.memory_gib:g} GiB {card.memory_type or ''}, {cell(card.bus_bits)} bit, {card.bandwidth:g} GB/s"
-    )
-    lines.append(f"  board power {cell(card.tdp_w)} W, PCIe {row.pcie or 'not known'}, NVLink {_nvlink(card)}")
-    lines.append("peaks, dense, TFLOPS (SMs x multiply-adds per SM and clock x 2 x clock):")
-    rates = card.rates or {}
-    for kind, label in PEAKS.items():
-        peak = card.peak(kind)
-        how = "" if peak is None else f"  {card.sm_count} x {rates[kind]} x 2 x {card.clock_mhz(kind):g} MHz"
-        lines.append(f"  {label:<30} {cell(peak):>8}{how}")
-    if card.rates is None:
-        lines.append("  the rates of this chip are not known here")
-    if card.tensor is not None and rates["id"] not in ("GV100", "TU10x GeForce", "TU10x"):
-        lines.append("  2:4 sparsity doubles the Tensor figures on paper; dense models do not have it")
-    lines.append("checks:")
-    lines += [
-        f"  {'holds' if i.holds else 'FAILS' if i.holds is False else 'not checkable'}: {i.text}"
-        for i in identities(card)
-    ]
-    lines.append("precision:")
-    lines += [f"  {w}" for w in advise_precision(card).why]
-    lines.append("sources:")
-    lines += [f"  {s}" for s in card_json(card)["sources"]]
-    return lines
-
-
-def _tensor(card: Card) -> str:
-    generation = card.row.tensor_cores
-    return (
-        "Tensor Cores not known"
-        if generation is None
-        else f"Tensor Cores generation {generation}"
-        if generation
-        else "no Tensor Cores"
-    )
-
-
-def _nvlink(card: Card) -> str:
-    link = card.row.nvlink_gb_s
-    return "not known" if link is None else f"{link:g} GB/s one way" if link else "none"
 
 
 @command.command("compare", epilog=EPILOG)
@@ -295,8 +235,21 @@ def compare_cards(old: str, new: str, matrix_file: str | None, **options: Any) -
     if any(options[k] is not None for k in ("model", "config", "params")):
         arch = model_from(options)
         moved = migration(*pair, arch, work_from(options, arch.kind), options["precision"] is not None)
-    emit(_comparison(pair, lines, moved, options["fmt"]), options["output"])
+    text = _comparison(pair, lines, moved, options["fmt"])
+    if options["fmt"] in (None, "text") and not options["output"] and sys.stdout.isatty():
+        widest = max(map(len, text.splitlines()))
+        text = text if widest <= terminal_columns() else folded(_stacked(pair, (*lines, *moved)))
+    emit(text, options["output"])
     return 0
+
+
+def _stacked(pair: tuple[Card, Card], lines: Sequence[Line]) -> str:
+    """The comparison for a terminal that the columns do not fit."""
+    out = [f"{pair[0].name} -> {pair[1].name}"]
+    for line in lines:
+        moved = f"{line.old} -> {line.new}" if line.old != line.new else line.old
+        out.append(f"{line.what}: {moved}".rstrip(": ") + (f"  ({line.note})" if line.note else ""))
+    return "\n".join(out) + "\n"
 
 
 def _comparison(pair: tuple[Card, Card], lines: Sequence[Line], moved: Sequence[Line], fmt: str | None) -> str:

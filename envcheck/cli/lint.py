@@ -12,7 +12,7 @@ import click
 from ..checks import CODES
 from ..errors import UsageError
 from ..gate import find_policy, load_policy
-from ..gate.github import inert
+from ..gate.github import inert, inert_json
 from ..lint import KINDS, Fault, Target, kind_of, lint
 from ..matrix import load
 from ..model import to_plain
@@ -45,10 +45,11 @@ Exit: 0 no fault, 1 a fault (warnings count with --fail-on warn), 2 usage, 4 a f
 @click.option("--matrix", "matrix_file", envvar="ENVCHECK_MATRIX", default=None, help="Another compatibility matrix.")
 @output_options(("text", "json", "github", "gitlab"))
 def command(files: tuple[str, ...], **options: Any) -> int:
-    """Find faults in a Dockerfile, compose.yaml, environment.yml or requirements.txt before anything is built.
+    """Find faults in a Dockerfile, compose.yaml, environment.yml, requirements.txt or pyproject.toml.
 
     A CPU wheel, an index that does not have the build, a CUDA image newer than the driver, a service without a GPU,
-    --extra-index-url, a driver installed into an image, no compiler for torch.compile.
+    --extra-index-url, a driver installed into an image, no compiler for torch.compile: before anything is built. A file
+    that says in its name that it is for the CPU or for another maker's GPU is not told so.
     """
     kinds = [options["kind"] or kind_of(name) for name in files]
     matrix = load(options["matrix_file"])
@@ -86,7 +87,7 @@ def as_text(faults: list[Fault]) -> str:
 
 
 def as_json(faults: list[Fault]) -> str:
-    return json.dumps({"schema": SCHEMA, "faults": [to_plain(f) for f in faults]}, indent=2) + "\n"
+    return inert_json(json.dumps({"schema": SCHEMA, "faults": [to_plain(f) for f in faults]}, indent=2)) + "\n"
 
 
 def as_github(faults: list[Fault]) -> str:
@@ -113,4 +114,4 @@ def as_gitlab(faults: list[Fault]) -> str:
         }
         for f in faults
     ]
-    return json.dumps(issues, indent=2) + "\n"
+    return inert_json(json.dumps(issues, indent=2)) + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
@@ -38,6 +39,18 @@ A plan says no with exit 1 (why and the nearest plans on stderr), and 3 where a 
 @click.option("--prefix", default=None, help="The conda environment, a name or a path.")
 @click.option("--driver-change/--no-driver-change", default=True, help="Whether the plan may change the driver.")
 @click.option("--driver-branch", default=None, help="The driver branch to install, if one must be: 580.")
+@click.option(
+    "--driver-file", default=None, metavar="FILE", help="The driver without a network: NVIDIA's .deb or .run."
+)
+@click.option("--driver-sha256", default=None, metavar="SUM", help="Of --driver-file, as NVIDIA's page gives it.")
+@click.option("--with-toolkit", "toolkit", is_flag=True, help="Bring the CUDA toolkit too, to compile with.")
+@click.option(
+    "--with-container-toolkit",
+    "container_toolkit",
+    default=None,
+    type=click.Choice(("docker", "podman", "containerd")),
+    help="Let containers of this engine use the GPUs.",
+)
 @click.option("--mirror", default=None, help="A mirror of PyTorch's index: a name of the matrix, or a URL.")
 @click.option("--index-url", default=None, help="An index to use as it stands, instead of PyTorch's.")
 @click.option("--offline", default=None, metavar="DIR", help="Fill a wheelhouse in DIR, install from it elsewhere.")
@@ -104,6 +117,8 @@ def _request(options: dict[str, Any]) -> Request:
     branch = options["driver_branch"]
     if branch is not None and not branch.isdigit():
         raise UsageError(f"--driver-branch {branch!r} is no branch: write its number, 580")
+    if options["driver_file"] is not None or options["driver_sha256"] is not None:
+        branch = _driver_file(options["driver_file"], options["driver_sha256"], branch, options["driver_change"])
     return Request(
         torch=options["torch"],
         cuda=options["cuda"],
@@ -118,7 +133,36 @@ def _request(options: dict[str, Any]) -> Request:
         offline=options["offline"],
         hashes=options["hashes"],
         python_fixed=options["python_version"] is not None,
+        toolkit=options["toolkit"],
+        container_toolkit=options["container_toolkit"],
+        driver_file=options["driver_file"],
+        driver_sha256=options["driver_sha256"].lower() if options["driver_sha256"] else None,
     )
+
+
+# nvidia-driver-local-repo-ubuntu2404-580.95.05_1.0-1_amd64.deb, NVIDIA-Linux-x86_64-580.95.05.run
+DRIVER_FILE = re.compile(
+    r"/(?:[\w.+@ -]+/)*[\w.+-]*?-(\d{3,4})\.\d{1,3}(?:\.\d{1,3})?[\w.+-]*\.(?:deb|rpm|run)", re.ASCII
+)
+
+
+def _driver_file(file: str | None, digest: str | None, branch: str | None, change: bool) -> str:
+    """The branch that the file's name says. It is used on the target machine, so it need not be here."""
+    if file is None or digest is None:
+        raise UsageError("--driver-file and --driver-sha256 go together: a driver is not installed unchecked")
+    if not change:
+        raise UsageError("--driver-file brings a driver, and --no-driver-change forbids it: give one of them")
+    match = DRIVER_FILE.fullmatch(file)
+    if match is None:
+        raise UsageError(
+            f"--driver-file {file!r}: give the whole path that it has on the target machine and the name that NVIDIA "
+            "gave it, as /media/usb/NVIDIA-Linux-x86_64-580.95.05.run or .../nvidia-driver-local-repo-...deb"
+        )
+    if re.fullmatch(r"[0-9a-fA-F]{64}", digest) is None:
+        raise UsageError(f"--driver-sha256 {digest!r} is no SHA-256: 64 hexadecimal digits")
+    if branch not in (None, match[1]):
+        raise UsageError(f"--driver-branch {branch} and --driver-file of branch {match[1]} contradict each other")
+    return match[1]
 
 
 def _check_format(fmt: str | None, manager: str) -> None:

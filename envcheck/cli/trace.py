@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..advise.architectures import Architecture
-from ..advise.memory import MIB, Estimate, stack
+from ..advise.memory import MIB, Estimate
+from ..advise.stacks import stack
 from ..advise.workload import OPTIMIZERS, PRECISIONS, Workload
 from ..errors import InputError, Undetermined, UsageError
 from ..host import LiveHost

@@ -66,9 +66,7 @@ def _described(word: str, matrix: Matrix) -> Machine:
     text = word.strip().lower()
     wsl = text.startswith("wsl-")
     text = text.removeprefix("wsl-")
-    id, _, version = text.partition("-")
-    if text.count("-") > 1 or not version:
-        id, version = _longest_id(text, matrix)
+    id, version = _longest_id(text, matrix)
     if id in ("windows", "macos"):
         system = OS(
             id=id, version=version or None, family=id, platform=id, arch="aarch64" if id == "macos" else "x86_64"

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 import click
 
 from ..advise.architectures import Architecture, by_numbers, find_model, from_config
-from ..advise.memory import calibration
+from ..advise.stacks import calibration
 from ..advise.workload import ATTENTIONS, METHODS, OPTIMIZERS, PARALLEL, PRECISIONS, QUANTISED, TARGETS, Workload, make
 from ..errors import UsageError
 
+STACKS = tuple(row["id"] for row in calibration()["stacks"])
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -43,8 +44,9 @@ def model_options(name: str = "--model") -> Callable[[F], F]:
 def workload_options(function: F) -> F:
     """What is done with the model."""
     for option in (
-        click.option("--stack", default="current", show_default=True, help="Calibration: current or torch-1.4."),
+        click.option("--stack", default="current", show_default=True, help=f"Calibration: {_words(STACKS)}."),
         click.option("--image-size", type=int, default=224, show_default=True, help="Pixels (convolutional networks)."),
+        click.option("--all-logits", is_flag=True, help="Inference: logits of every position, as for scoring."),
         click.option("--static-cache", is_flag=True, help="The KV cache is allocated once (vLLM, StaticCache)."),
         click.option(
             "--kv-cache", default="bf16", show_default=True, help="Precision of the KV cache: bf16, int8, fp32."
@@ -54,11 +56,17 @@ def workload_options(function: F) -> F:
         click.option("--lora-embeddings", is_flag=True, help="Embedding and output layer are trained in full too."),
         click.option("--lora-targets", default="all", show_default=True, help=f"{_words(TARGETS)}."),
         click.option("--lora-rank", type=int, default=16, show_default=True, help="Rank of the adapters."),
+        click.option("--lora-dropout", is_flag=True, help="Dropout in the adapters: a mask and a copy of each input."),
+        click.option("--adapter-16bit", is_flag=True, help="Adapters in the model's precision (PEFT's default: fp32)."),
+        click.option(
+            "--upcast", is_flag=True, help="QLoRA after PEFT's prepare_model_for_kbit_training (fp32 stream)."
+        ),
         click.option("--fused-loss", is_flag=True, help="Chunked cross-entropy: no logits in memory."),
         click.option("--optimizer-in-backward", is_flag=True, help="Each gradient is used and freed at once."),
         click.option(
             "--attention", default=None, help=f"{_words(ATTENTIONS)} [default: eager for BERT and GPT-2, else sdpa]."
         ),
+        click.option("--accumulate", is_flag=True, help="Gradient accumulation: gradients stay between micro-batches."),
         click.option("--checkpointing", is_flag=True, help="Gradient checkpointing in every layer."),
         click.option("--seq", type=int, default=512, show_default=True, help="Tokens of a sample (prompt + new ones)."),
         click.option("--batch", type=int, default=1, show_default=True, help="Samples per GPU and step."),
@@ -89,15 +97,15 @@ def model_from(options: Mapping[str, Any]) -> Architecture:
 
 def work_from(options: Mapping[str, Any], kind: str = "llama") -> Workload:
     """The checked workload of the options, for a model of that kind."""
-    known = [row["id"] for row in calibration()["stacks"]]
-    if options["stack"] not in known:
-        raise UsageError(f"there is no calibration for the stack {options['stack']!r}. Known: {', '.join(known)}")
+    if options["stack"] not in STACKS:
+        raise UsageError(f"there is no calibration for the stack {options['stack']!r}. Known: {', '.join(STACKS)}")
     if options["lora_rank"] < 1 or options["image_size"] < 32:
         raise UsageError("--lora-rank must be at least 1, --image-size at least 32")
     names = (
         *("method", "precision", "quant", "optimizer", "batch", "seq", "checkpointing"),
-        *("optimizer_in_backward", "fused_loss", "lora_rank", "lora_targets", "lora_embeddings"),
-        *("gpus", "parallel", "static_cache", "image_size", "stack"),
+        *("optimizer_in_backward", "accumulate", "fused_loss", "lora_rank", "lora_targets", "lora_embeddings"),
+        *("lora_dropout", "adapter_16bit", "upcast", "gpus", "parallel", "static_cache", "all_logits"),
+        *("image_size", "stack"),
     )
     # the runs that encoders are calibrated on computed attention in separate steps; fused attention needs less
     attention = options["attention"] or ("eager" if kind in ("encoder", "gpt2") else "sdpa")

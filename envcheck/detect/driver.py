@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from ..host import Host, glob
 from ..model import OS, Driver
 from ..nvml import NvmlReport
+from ..record import dataclass, field
 from . import smi
 from .pci import Bus
 

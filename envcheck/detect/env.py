@@ -16,7 +16,21 @@ NAMES = (
     "CUDA_MPS_PIPE_DIRECTORY",
     "CUDA_CACHE_DISABLE",
     "CUDA_FORCE_PTX_JIT",
+    "CUDA_DISABLE_PTX_JIT",
+    # what DCGM's own diagnosis warns of: debuggers and profilers that hook into every program
+    "CUDA_INJECTION32_PATH",
     "CUDA_INJECTION64_PATH",
+    "NSIGHT_CUDA_DEBUGGER",
+    "CUDA_AUTO_BOOST",
+    "CUDA_ENABLE_COREDUMP_ON_EXCEPTION",
+    "CUDA_COREDUMP_FILE",
+    "CUDA_DEVICE_WAITS_ON_EXCEPTION",
+    "CUDA_PROFILE",
+    "COMPUTE_PROFILE",
+    "OPENCL_PROFILE",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+    "PYTORCH_NO_CUDA_MEMORY_CACHING",
     "NVIDIA_VISIBLE_DEVICES",
     "NVIDIA_DRIVER_CAPABILITIES",
     "NVIDIA_DISABLE_REQUIRE",
@@ -62,7 +76,19 @@ NAMES = (
 )
 
 # read by detection and needed to replay it, and of no interest in a report
-REPLAY_NAMES = ("PATH", "SystemRoot", "KUBERNETES_SERVICE_HOST", "APPTAINER_CONTAINER", "container")
+REPLAY_NAMES = (
+    "PATH",
+    "HOME",
+    "USERPROFILE",
+    "APPDATA",
+    "SystemRoot",
+    "ProgramFiles",
+    "ProgramW6432",
+    "MAMBA_EXE",
+    "KUBERNETES_SERVICE_HOST",
+    "APPTAINER_CONTAINER",
+    "container",
+)
 
 _CREDENTIALS = re.compile(r"(://)[^/@\s]+@")
 

@@ -12,7 +12,14 @@ from ..model import OS
 OS_RELEASE = ("/etc/os-release", "/usr/lib/os-release")
 
 # the files that say who made the image, and with it who brings the driver
-OWNER_FILES = {"/etc/dgx-release": "dgx-os"}
+OWNER_FILES = {
+    "/etc/dgx-release": "dgx-os",
+    "/run/ostree-booted": "ostree",
+    # told by the images' own scripts in public repositories; DMI tells the cloud only, where plain images own no driver
+    "/opt/aws/dlami": "aws-dlami",
+    "/opt/deeplearning/driver-version.sh": "gcp-dlvm",
+    "/opt/google/cuda-installer": "gcp-cuda-installer",
+}
 OWNER_IDS = {
     "cos": "cos",
     "bottlerocket": "bottlerocket",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ..host import Host
+from ..record import dataclass
 
 DEVICES = "/sys/bus/pci/devices"
 NVIDIA = "0x10de"

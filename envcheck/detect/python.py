@@ -6,11 +6,11 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from ..host import CommandResult, Host, glob
 from ..model import Python
+from ..record import dataclass
 
 TIMEOUT = 5.0  # seconds; an interpreter on a cold network file system needs a while
 OTHERS = 8  # further interpreters that are started at most
@@ -30,6 +30,7 @@ d["executable"] = sys.executable
 d["prefix"] = sys.prefix
 d["base_prefix"] = getattr(sys, "base_prefix", sys.prefix)
 d["conda"] = os.path.isdir(os.path.join(sys.prefix, "conda-meta"))
+d["machine"] = os.uname()[4] if hasattr(os, "uname") else os.environ.get("PROCESSOR_ARCHITECTURE", "")
 d["bits"] = 64 if sys.maxsize > 2 ** 32 else 32
 try:
     import sysconfig
@@ -51,6 +52,7 @@ class Found:
     path: tuple[str, ...] = ()
     prefix: str | None = None
     include: str | None = None  # where Python.h would be
+    machine: str | None = None  # as this interpreter sees it: x86_64 under Rosetta on an arm64 Mac
 
 
 def parse_described(text: str, executable: str) -> Found | None:
@@ -81,12 +83,13 @@ def _found(data: dict[str, Any], executable: str) -> Found | None:
         externally_managed=(managed and environment != "venv") if isinstance(managed, bool) else None,
     )
     path = tuple(p for p in paths if isinstance(p, str)) if isinstance(paths, list) else ()
-    include = data.get("include")
+    include, machine = data.get("include"), data.get("machine")
     return Found(
         python=python,
         path=path,
         prefix=prefix if isinstance(prefix, str) else None,
         include=include if isinstance(include, str) else None,
+        machine=machine if isinstance(machine, str) and machine else None,
     )
 
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from ..host import CommandResult, Host
 from ..nvml import normal_bus_id
+from ..record import dataclass
 
 TIMEOUT = 5.0  # seconds
 FIELDS = ("index", "name", "driver_version", "memory.total", "pci.bus_id", "uuid", "pci.device_id", "pci.sub_device_id")
 LABEL = ("nvidia-smi", "--query-gpu")
 WSL_DIRECTORY = "/usr/lib/wsl/lib"
 CANDIDATES = {
-    "win32": (
-        r"C:\Windows\System32\nvidia-smi.exe",
-        r"C:\Program Files\NVIDIA Corporation\NVSMI\nvidia-smi.exe",
-    ),
     # a distribution's own nvidia-smi before WSL's on PATH cannot talk to the Windows driver
     "wsl": (f"{WSL_DIRECTORY}/nvidia-smi",),
     "linux": ("/usr/bin/nvidia-smi", "/opt/bin/nvidia-smi", "/home/kubernetes/bin/nvidia/bin/nvidia-smi"),
@@ -155,11 +151,18 @@ def ask(host: Host, wsl: bool) -> SmiReport | None:
 
 
 def _candidates(host: Host, wsl: bool) -> list[str]:
-    system = "win32" if host.platform.sys_platform == "win32" else "wsl" if wsl else "linux"
-    fixed = [path for path in CANDIDATES[system] if host.exists(path)]
+    places = _windows(host) if host.platform.sys_platform == "win32" else CANDIDATES["wsl" if wsl else "linux"]
+    fixed = [path for path in places if host.exists(path)]
     on_path = host.which("nvidia-smi")
     found = [*fixed, on_path] if wsl else [on_path, *fixed]
     return list(dict.fromkeys(path for path in found if path))
+
+
+def _windows(host: Host) -> tuple[str, ...]:
+    """System32 since the DCH drivers of 2018, before them a folder of its own that is not on PATH."""
+    root = host.environ.get("SystemRoot", r"C:\Windows")
+    files = host.environ.get("ProgramW6432") or host.environ.get("ProgramFiles") or r"C:\Program Files"
+    return (rf"{root}\System32\nvidia-smi.exe", rf"{files}\NVIDIA Corporation\NVSMI\nvidia-smi.exe")
 
 
 def read(result: CommandResult) -> SmiReport:

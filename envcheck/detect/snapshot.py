@@ -43,6 +43,8 @@ def take(
     detect(recorder, python=python, full=full)
     raw = recorder.record((*NAMES, *REPLAY_NAMES))
     raw["env"] = {name: without_credentials(value) for name, value in raw["env"].items()}
+    # pip's configuration holds addresses, and those may hold passwords: no record ever keeps one
+    raw["files"] = {path: text if text is None else without_credentials(text) for path, text in raw["files"].items()}
     raw["python"] = python
     raw["full"] = full
     if redact:

@@ -69,22 +69,31 @@ def parse_cudnn_header(text: str) -> str | None:
 
 def detect_toolkits(host: Host) -> tuple[Found, ...]:
     """Toolkits in /usr/local and CUDA_HOME by their files (or their nvcc), then the nvcc on PATH if it is another."""
-    roots = [*glob(host, "/usr/local/cuda*"), "/opt/cuda"]
+    windows = host.platform.sys_platform == "win32"
+    roots = _windows_roots(host) if windows else [*glob(host, "/usr/local/cuda*"), "/opt/cuda"]
     roots += [r for r in (host.environ.get("CUDA_HOME"), host.environ.get("CUDA_PATH")) if r]
     found: dict[str, str] = {}
     for root in dict.fromkeys(map(host.realpath, roots)):
         version = parse_version_json(host.read_text(f"{root}/version.json") or "")
         version = version or parse_version_txt(host.read_text(f"{root}/version.txt") or "")
-        if version is None and host.exists(f"{root}/bin/nvcc"):
-            version = _ask(host, f"{root}/bin/nvcc")
+        own = f"{root}\\bin\\nvcc.exe" if windows else f"{root}/bin/nvcc"
+        if version is None and host.exists(own):
+            version = _ask(host, own)
         if version:
             found[root] = version
     nvcc = host.which("nvcc")
-    if nvcc and host.realpath(nvcc).rpartition("/bin/")[0] not in found:
+    if nvcc and re.split(r"[/\\]bin[/\\](?!.*[/\\]bin[/\\])", host.realpath(nvcc))[0] not in found:
         version = _ask(host, nvcc)
         if version and version not in found.values():  # else a wrapper of one that is already known
             found[nvcc] = version
     return tuple(Found(version=version, path=path) for path, version in sorted(found.items()))
+
+
+def _windows_roots(host: Host) -> list[str]:
+    r"""``C:\Program Files\NVIDIA GPU Computing Toolkit\CUDA\v12.4``, where NVIDIA's installer puts each."""
+    files = host.environ.get("ProgramW6432") or host.environ.get("ProgramFiles") or r"C:\Program Files"
+    home = rf"{files}\NVIDIA GPU Computing Toolkit\CUDA"
+    return [f"{home}\\{name}" for name in host.listdir(home, ("v*",)) or ()]
 
 
 def _ask(host: Host, nvcc: str) -> str | None:
@@ -93,7 +102,11 @@ def _ask(host: Host, nvcc: str) -> str | None:
 
 def detect_cudnn(host: Host, toolkits: tuple[Found, ...]) -> tuple[Found, ...]:
     """cuDNN headers of the system. Two names for one file (update-alternatives) count once."""
-    patterns = [*CUDNN_HEADERS, *(f"{t.path}/include/cudnn_version.h" for t in toolkits if t.path)]
+    beside = [f"{t.path}/include/cudnn_version.h" for t in toolkits if t.path]
+    if host.platform.sys_platform == "win32":
+        patterns = [*beside, *_windows_cudnn(host)]
+    else:
+        patterns = [*CUDNN_HEADERS, *beside]
     found: dict[str, str] = {}
     for pattern in patterns:
         for path in glob(host, pattern) if "*" in pattern else [pattern]:
@@ -102,3 +115,13 @@ def detect_cudnn(host: Host, toolkits: tuple[Found, ...]) -> tuple[Found, ...]:
             if version:
                 found[real] = version
     return tuple(Found(version=version, path=path) for path, version in sorted(found.items()))
+
+
+def _windows_cudnn(host: Host) -> list[str]:
+    r"""``C:\Program Files\NVIDIA\CUDNN\v9.1\include\12.4\cudnn_version.h``, of the installer for cuDNN 9."""
+    files = host.environ.get("ProgramW6432") or host.environ.get("ProgramFiles") or r"C:\Program Files"
+    home, out = rf"{files}\NVIDIA\CUDNN", []
+    for version in host.listdir(home, ("v*",)) or ():
+        include = rf"{home}\{version}\include"
+        out += [rf"{include}\{cuda}\cudnn_version.h" for cuda in host.listdir(include, ("1*",)) or ()]
+    return out

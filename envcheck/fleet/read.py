@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
 from collections.abc import Iterable, Mapping
@@ -157,15 +158,20 @@ COMPARED = {
 }
 
 
+def _rate(value: Any) -> float | None:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    return float(value) if number else None
+
+
 def _cards(data: Mapping[str, Any], gpus: list[Mapping[str, Any]]) -> tuple[Card, ...]:
     rows = {row.get("uuid"): row for row in data.get("inventory") or []}
     verify = data.get("verify") or {}
     uuid_of = {d.get("index"): d.get("uuid") for d in verify.get("devices") or []}
     rates: dict[str, float] = {}
     for result in verify.get("results") or []:
-        rate = (result.get("measured") or {}).get("tflops")
-        if result.get("code") == "tensor-core-fp16" and isinstance(rate, int | float) and rate > 0:
-            rates[str(uuid_of.get(result.get("device")))] = float(rate)
+        rate = _rate((result.get("measured") or {}).get("tflops"))
+        if result.get("code") == "tensor-core-fp16" and rate is not None:
+            rates[str(uuid_of.get(result.get("device")))] = rate
     out = []
     for gpu in gpus:
         row = rows.get(gpu.get("uuid")) or {}

@@ -13,6 +13,7 @@ from .words import Gated, Requirement
 
 DOCS = "docs/gate.md"
 GATE, POLICY = "gate", "policy"  # areas of the rows that are the gate's own
+WHOLE_RUN = "whole-run"  # the row that says where a run was stopped
 STATUS = {"healthy": PASS, "degraded": WARN, "broken": FAIL, "undetermined": UNKNOWN}
 OPEN = (UNKNOWN, CRASH, TIMEOUT)
 
@@ -21,7 +22,7 @@ def combine(gated: Gated, proofs: Report | None) -> Report:
     """``proofs``: the verification in doctor's words. The first row of the result is the verdict itself."""
     rows = [_verdict_row(gated), *(_requirement_row(r) for r in gated.requirements)]
     if gated.stopped is not None:
-        rows.append(_row("whole-run", GATE, gated.stopped.status, gated.stopped.text))
+        rows.append(_row(WHOLE_RUN, GATE, gated.stopped.status, gated.stopped.text))
     rows += [*gated.doctor.results, *(proofs.results if proofs else ())]
     # a proof that could not start carries doctor's own sentence: said once, by doctor
     told = {f.summary for f in gated.doctor.findings if f.status == FAIL}

@@ -21,6 +21,16 @@ def inert(text: str) -> str:
     return COMMAND_HEAD.sub(r"\1: :", text.replace("##[", "## ["))
 
 
+def inert_json(text: str) -> str:
+    """The same for JSON, whose strings may write a character by its number."""
+    return text.replace("##[", "#\\u0023[")
+
+
+def inert_xml(text: str) -> str:
+    """The same for XML."""
+    return COMMAND_HEAD.sub(r"\1&#58;:", text.replace("##[", "#&#35;["))
+
+
 def as_annotations(gated: Gated, report: Report) -> str:
     """One annotation a finding. The last line says the verdict; where the exit code is 3 it is an error, too."""
     *lines, _ = as_github(report).replace("##[", "## [").splitlines()

@@ -41,7 +41,7 @@ def _issue(code: str, summary: str, severity: str, path: str, line: int) -> dict
         "check_name": f"envcheck/{code}",
         "fingerprint": hashlib.sha256(f"{code}\0{severity}\0{clean(summary)}".encode()).hexdigest(),
         "severity": severity,
-        "location": {"path": path, "lines": {"begin": line}},
+        "location": {"path": clean(path), "lines": {"begin": line}},
     }
 
 

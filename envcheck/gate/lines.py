@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..report.clean import clean
 from .combine import headline
+from .github import inert
 from .words import Gated
 
 NPD_LIMIT = 80  # bytes; node-problem-detector cuts there
@@ -33,5 +34,5 @@ def as_nagios(gated: Gated) -> str:
 def as_npd(gated: Gated) -> str:
     """The condition's message: ASCII, so that a cut never splits a character."""
     why = gated.reasons[0] if gated.reasons else "every requirement is met"
-    line = f"{gated.verdict}: {clean(why, 400)}".encode("ascii", "replace")[:NPD_LIMIT]
+    line = inert(f"{gated.verdict}: {clean(why, 400)}").encode("ascii", "replace")[:NPD_LIMIT]
     return line.decode("ascii") + "\n"

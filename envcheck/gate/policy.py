@@ -15,6 +15,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from ..errors import InputError
 from ..record import dataclass, field
+from ..verify.table import BY_CODE
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -40,6 +41,7 @@ class Policy:
     on_undetermined: str | None = None
     require: tuple[str, ...] | None = None
     skip: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()  # checks of doctor that count; none named: all
     gpu_count: int | None = None
     min_memory_gib: float | None = None
     min_compute_capability: str | None = None
@@ -85,9 +87,24 @@ def _loaded(path: Path, codes: Collection[str]) -> Policy:
             raise InputError(f"{path}: tool.envcheck: expected a table, found {type(data).__name__}")
     _check(data, schema(), where, path)
     gate = data.get("gate", {})
-    for key in ("require", "skip"):
+    for key in ("require", "skip", "only"):
         _known_codes(gate.get(key, ()), codes, f"{where}gate.{key}", path)
+    _sensible(gate, path, where)
     return _policy(gate, path)
+
+
+def _sensible(gate: Mapping[str, Any], path: Path, where: str) -> None:
+    """What no machine could meet, or what would change nothing, is a mistake."""
+    only, skip = gate.get("only", ()), gate.get("skip", ())
+    for key in ("skip", "only"):
+        if proof := next((c for c in gate.get(key, ()) if c in BY_CODE), None):
+            raise InputError(
+                f"{path}: {where}gate.{key}: {proof!r} is a check of verify: it stands under require, or nowhere"
+            )
+    for code in (c for c in gate.get("require", ()) if c not in BY_CODE):
+        if code in skip or (only and code not in only):
+            how = "left out by skip" if code in skip else "not among only"
+            raise InputError(f"{path}: {where}gate.require: {code!r} is required and {how}")
 
 
 def _policy(gate: Mapping[str, Any], path: Path) -> Policy:
@@ -103,6 +120,7 @@ def _policy(gate: Mapping[str, Any], path: Path) -> Policy:
         on_undetermined=gate.get("on-undetermined"),
         require=tuple(dict.fromkeys(gate["require"])) if "require" in gate else None,
         skip=tuple(gate.get("skip", ())),
+        only=tuple(gate.get("only", ())),
         gpu_count=gpu.get("count"),
         min_memory_gib=None if memory is None else float(memory),
         min_compute_capability=gpu.get("min-compute-capability"),
@@ -204,6 +222,7 @@ def as_plain(policy: Policy) -> dict[str, Any]:
         "on-undetermined": policy.on_undetermined or "fail",
         "require": None if policy.require is None else list(policy.require),
         "skip": list(policy.skip),
+        "only": list(policy.only),
         "gpu": {k: v for k, v in gpu.items() if v is not None},
         "driver": {"min": policy.driver_min} if policy.driver_min else {},
         "torch": {"spec": policy.torch_spec} if policy.torch_spec else {},

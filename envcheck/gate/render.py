@@ -14,8 +14,8 @@ from ..report.clean import ascii_only, clean
 from ..report.data import cleaned
 from ..report.markdown import inline_long
 from ..report.redact import redacted
-from .combine import GATE, POLICY, combine, headline
-from .github import as_annotations, inert
+from .combine import GATE, POLICY, WHOLE_RUN, combine, headline
+from .github import as_annotations, inert, inert_json, inert_xml
 from .gitlab import as_gitlab
 from .lines import as_nagios, as_npd
 from .policy import as_plain
@@ -57,7 +57,16 @@ class Rendering:
 
 
 def render(name: str, source: Rendering, **options: Any) -> str:
-    """One of ``FORMATS``. ``options`` (width, color, unicode, verbose) are for text."""
+    """One of ``FORMATS``. ``options`` (width, color, unicode, verbose) are for text. None holds a runner's command."""
+    text = _rendered(name, source, **options)
+    if name in ("json", "gitlab"):
+        return inert_json(text)
+    if name == "junit":
+        return inert_xml(text)
+    return text if name == "github" else inert(text)
+
+
+def _rendered(name: str, source: Rendering, **options: Any) -> str:
     if name == "json":
         return json.dumps(as_json_data(source), indent=2, ensure_ascii=False) + "\n"
     if name == "prometheus":
@@ -105,6 +114,8 @@ def _without_own_rows(report: Report) -> Report:
 
 def _text(gated: Gated, report: Report, *, unicode: bool = True, **options: Any) -> str:
     lines = [f"envcheck gate: {clean(headline(gated))}", ""]
+    if gated.stopped is not None:
+        lines.append(f"  ?? {WHOLE_RUN:<22} {gated.stopped.status:<8} {clean(gated.stopped.text, 600)}")
     for r in gated.requirements:
         sign = SIGNS.get(r.status, "??") if r.met or r.status != "pass" else "??"
         lines.append(f"  {sign} {r.code:<22} {r.status:<8} {clean(r.summary, 300)}")
@@ -112,12 +123,14 @@ def _text(gated: Gated, report: Report, *, unicode: bool = True, **options: Any)
         lines.append(f"  {'!!' if d.matters else '--'} {clean(d.what)}: {clean(d.before)} -> {clean(d.now)} {d.why}")
     head = "\n".join(lines) + "\n"
     body = as_text(_without_own_rows(report), unicode=unicode, **options).partition("\n")[2]
-    return inert((head if unicode else ascii_only(head)) + body)
+    return (head if unicode else ascii_only(head)) + body
 
 
 def _markdown(gated: Gated, report: Report) -> str:
     body = as_markdown(_without_own_rows(report)).partition("\n")[2]
     rows = [f"| {r.code} | {r.status} | {_cell(r.summary)} |" for r in gated.requirements]
+    if gated.stopped is not None:
+        rows.insert(0, f"| {WHOLE_RUN} | {gated.stopped.status} | {_cell(gated.stopped.text)} |")
     table = ["| required | status | |", "|---|---|---|", *rows, ""] if rows else []
     changes = [f"| {_cell(d.what)} | {_cell(d.before)} | {_cell(d.now)} | {_cell(d.why)} |" for d in gated.differences]
     changed = ["| differs | before | now | |", "|---|---|---|---|", *changes, ""] if changes else []

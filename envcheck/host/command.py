@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from typing import IO
 
 from .base import READ_LIMIT, CommandResult
+from .descendants import where
 
 KILL_GRACE = 0.5  # seconds that a killed child gets to go away
 DRAIN_GRACE = 0.25  # seconds that the output gets to arrive after the end of the child
@@ -138,15 +139,5 @@ def _stop(process: subprocess.Popen[bytes]) -> str:
         process.wait(KILL_GRACE)
     except subprocess.TimeoutExpired:
         _abandoned.append(process)
-        return f"\nprocess {process.pid} does not end even when killed: it hangs in the kernel{_where(process.pid)}"
+        return f"\nprocess {process.pid} does not end even when killed: it hangs in the kernel{where(process.pid)}"
     return ""
-
-
-def _where(pid: int) -> str:
-    """The kernel function in which a process sleeps, from ``/proc/PID/wchan``, where it may be read."""
-    try:
-        with open(f"/proc/{pid}/wchan", encoding="utf-8", errors="replace") as file:
-            name = file.read(80).strip("\0\n ")
-    except OSError:
-        return ""
-    return f" (in {name})" if name and name != "0" else ""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 from collections.abc import Iterable, Iterator
 
 from ..errors import UsageError
-from ..plan.line import parse
+from ..plan.line import Line, parse
 from ..record import dataclass, field
 from .images import COMPILERS, WITHOUT_COMPILER, compiler_fault, image_faults, package_faults, runfile_fault
 from .pip import TORCH, install_faults
@@ -17,6 +18,8 @@ INSTALLERS = re.compile(
     r"\b(?:apt-get|apt|dnf|yum|microdnf|zypper|apk|pacman)\s+(?:-\S+\s+)*(?:install|in|add|-S\w*)\s+(.*)"
 )
 RUNFILE = re.compile(r"\b(?:NVIDIA-Linux-\S+\.run|cuda_\S+\.run)\b")
+GLOBAL = re.compile(r"\b(pip3?)((?:\s+--[\w-]+(?:=\S+)?)+)\s+install\b")  # pip --no-cache-dir install
+OLD = re.compile(r"={1,3}\s*[01]\.")  # torch 1 has no torch.compile
 HEREDOC = re.compile(r"<<-?\s*[\"']?([A-Za-z_]\w*)[\"']?")
 
 
@@ -69,14 +72,24 @@ def commands(rest: str) -> list[str]:
     return [c.strip() for c in re.split(r"&&|\|\||;|\|", rest) if c.strip()]
 
 
+def assignments(rest: str) -> dict[str, str]:
+    """``A=1 B="2 3"`` of ARG and ENV, and ENV's old form ``A 1``."""
+    try:
+        words = shlex.split(rest)
+    except ValueError:
+        return {}
+    if words and "=" not in words[0]:
+        return {words[0]: " ".join(words[1:])} if len(words) > 1 else {}
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
 def lint(text: str, target: Target) -> list[Fault]:
     faults: list[Fault] = []
     stages: list[Stage] = []
     args: dict[str, str] = {}
     for item in instructions(text):
-        if item.word == "ARG" and "=" in item.rest:
-            name, _, value = item.rest.partition("=")
-            args[name.strip()] = value.strip().strip("\"'")
+        if item.word in ("ARG", "ENV"):
+            args.update(assignments(_expanded(item.rest, args)))
         elif item.word == "FROM":
             stages.append(_stage(item, args, stages))
             faults += image_faults(stages[-1].image, item.line, target)
@@ -115,18 +128,35 @@ def _run(item: Instruction, stage: Stage, args: dict[str, str], target: Target) 
             stage.packages.extend(packages)
             yield from package_faults(packages, item.line)
         if re.search(r"\b(?:pip3?|uv|conda|mamba|micromamba)\b", command):
-            yield from _install(command, item.line, stage, target)
+            yield from _install(command, item.line, stage, args, target)
 
 
-def _install(command: str, number: int, stage: Stage, target: Target) -> Iterable[Fault]:
+def _install(command: str, number: int, stage: Stage, args: dict[str, str], target: Target) -> Iterable[Fault]:
     try:
-        line = parse(command)
+        line = _with_environment(parse(GLOBAL.sub(r"\1 install \2", command)), args)
         shlex.split(command)
     except (UsageError, ValueError):
         return  # no install line, or one with shell words that only a shell can read
-    if any(name.lower() in TORCH for name in line.packages):
+    if any(name.lower() in TORCH for name in line.packages) and not OLD.match(
+        line.packages.get("torch", line.packages.get("pytorch", ""))
+    ):
         stage.torch_line.append(number)
     yield from install_faults(line, number, target)
+
+
+def _with_environment(line: Line, env: dict[str, str]) -> Line:
+    """What pip and uv take from variables, where the command itself says nothing of it."""
+    if line.manager == "conda":
+        return line
+    own = "PIP_" if line.manager == "pip" else "UV_"
+    index = env.get(f"{own}INDEX_URL") or (env.get("UV_DEFAULT_INDEX") if own == "UV_" else None)
+    extra = tuple(env.get(f"{own}EXTRA_INDEX_URL", "").split())
+    return dataclasses.replace(
+        line,
+        index_url=line.index_url or index,
+        extra_index_urls=line.extra_index_urls or extra,
+        torch_backend=line.torch_backend or (env.get("UV_TORCH_BACKEND") if own == "UV_" else None),
+    )
 
 
 def _compiler(stages: list[Stage]) -> Iterable[Fault]:

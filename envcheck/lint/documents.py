@@ -13,7 +13,10 @@ from .requirements import faults_of
 from .words import Fault, Target, error
 
 GPU_VARIABLES = ("NVIDIA_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES")
-LEAST = 2  # a mapping's value and its line
+MERGE = "tag:yaml.org,2002:merge"
+MERGED = 8  # mappings that one mapping may merge; more is no file of a person
+# what Docker's nvidia driver answers to (moby, daemon/nvidia_linux.go)
+CAPABILITIES = {"gpu", "nvidia", "compute", "compat32", "graphics", "utility", "video", "display"}
 
 
 class Value:
@@ -23,10 +26,18 @@ class Value:
         self.line: int = node.start_mark.line + 1
         self.node = node
 
-    def items(self) -> Iterable[tuple[str, Value]]:
-        if self.node.id == "mapping":
-            for key, value in self.node.value:
+    def items(self, depth: int = 4) -> Iterable[tuple[str, Value]]:
+        """Keys and values; those of a merge (``<<: *base``) come last, since the mapping's own have precedence."""
+        if self.node.id != "mapping":
+            return
+        merged: list[Any] = []
+        for key, value in self.node.value:
+            if key.tag == MERGE:
+                merged += value.value if value.id == "sequence" else [value]
+            else:
                 yield str(key.value) if key.id == "scalar" else "", Value(value)
+        for node in merged[:MERGED] if depth else ():
+            yield from Value(node).items(depth - 1)
 
     def get(self, *path: str) -> Value | None:
         found: Value | None = self
@@ -102,7 +113,7 @@ def _reserved(service: Value) -> Iterable[Value]:
 def _capabilities(name: str, service: Value) -> Iterable[Fault]:
     for device in _reserved(service):
         capabilities = device.get("capabilities")
-        if capabilities is None or "gpu" not in [c.text() for c in capabilities.list()]:
+        if capabilities is None or not CAPABILITIES & {c.text() for c in capabilities.list()}:
             yield error(
                 "container-no-gpu-flag",
                 device.line,

@@ -13,7 +13,7 @@ CUDA_IMAGE = re.compile(
 )
 # packages whose file is the driver itself, as apt, dnf, zypper and pacman name them
 DRIVER_PACKAGE = re.compile(
-    r"^(?:nvidia-driver(?:-.*)?|nvidia-open(?:-.*)?|cuda-drivers(?:-.*)?|nvidia-(?:kernel-)?dkms(?:-.*)?|nvidia-utils(?:-.*)?"
+    r"^(?:nvidia-driver(?:-.*)?|nvidia-open(?:-.*)?|cuda-drivers(?:-.*)?|nvidia-(?:kernel-)?(?:dkms|open|source|common)(?:-.*)?|nvidia-utils(?:-.*)?"
     r"|libnvidia-compute(?:-.*)?|nvidia-compute-utils.*|nvidia-smi|libcuda1|cuda|cuda-\d{1,2}-\d{1,2}|akmod-nvidia|nvidia-headless-.*)$"
 )
 COMPILERS = re.compile(

@@ -6,7 +6,7 @@ import re
 import shlex
 
 from ..plan.line import Line
-from .pip import TORCH, install_faults
+from .pip import TORCH, install_faults, wheel_tag
 from .words import Fault, Target
 
 NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*(.*)")
@@ -32,8 +32,10 @@ def faults_of(lines: list[tuple[int, str]], target: Target) -> list[Fault]:
                 said[kind].append(value)
                 numbers.setdefault(kind, number)
             continue
+        if wheel_tag(text) and "://" in text.split()[0]:
+            text = f"torch @ {text}"
         found = NAME.match(text.partition(";")[0])
-        if found and not found[2].startswith("@"):
+        if found and (not found[2].startswith("@") or wheel_tag(found[2])):
             packages[found[1].lower()] = re.sub(r"\s--\S.*", "", found[2]).strip()
             numbers[found[1].lower()] = number
     line = Line(

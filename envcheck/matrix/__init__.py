@@ -22,7 +22,13 @@ from .rows import (
     Distro,
     DriverBranch,
     GpuRow,
+    HostCompiler,
     Index,
+    Limit,
+    OldBuild,
+    OldCuda,
+    OldTorch,
+    PackageNeed,
     Release,
     least_glibc,
     version_key,
@@ -39,8 +45,14 @@ __all__ = [
     "Distro",
     "DriverBranch",
     "GpuRow",
+    "HostCompiler",
     "Index",
+    "Limit",
     "Matrix",
+    "OldBuild",
+    "OldCuda",
+    "OldTorch",
+    "PackageNeed",
     "Release",
     "data_path",
     "dumps",
@@ -62,6 +74,12 @@ ROW_SECTIONS = (
     "gpus",
     "distros",
     "indexes",
+    "old_cuda",
+    "old_torch",
+    "old_builds",
+    "host_compilers",
+    "package_needs",
+    "limits",
 )
 
 
@@ -147,6 +165,31 @@ class Matrix:
     @functools.cached_property
     def cuda(self) -> dict[str, CudaDriver]:
         return {r.cuda: r for r in self.rows("cuda", CudaDriver)}
+
+    @functools.cached_property
+    def old_cuda(self) -> dict[str, OldCuda]:
+        return {r.cuda: r for r in self.rows("old_cuda", OldCuda)}
+
+    @functools.cached_property
+    def old_torch(self) -> dict[str, OldTorch]:
+        """Keyed by the minor release: ``"1.13"``."""
+        return {r.torch: r for r in self.rows("old_torch", OldTorch)}
+
+    @functools.cached_property
+    def old_builds(self) -> dict[str, OldBuild]:
+        return {r.cuda: r for r in self.rows("old_builds", OldBuild)}
+
+    @functools.cached_property
+    def host_compilers(self) -> dict[str, HostCompiler]:
+        return {r.cuda: r for r in self.rows("host_compilers", HostCompiler)}
+
+    @functools.cached_property
+    def package_needs(self) -> dict[str, PackageNeed]:
+        return {r.package: r for r in self.rows("package_needs", PackageNeed)}
+
+    @functools.cached_property
+    def limits(self) -> dict[str, Limit]:
+        return {r.name: r for r in self.rows("limits", Limit)}
 
     @functools.cached_property
     def cudnn(self) -> dict[tuple[str, str], Cudnn]:

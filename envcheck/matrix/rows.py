@@ -127,6 +127,73 @@ class CudaDriver:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OldCuda:
+    """A toolkit before 11.0: one driver minimum, as minor-version compatibility did not exist."""
+
+    cuda: str
+    linux: str
+    windows: str
+    source: str
+    date: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OldTorch:
+    """A torch before 2.0, which no plan installs: what doctor has to know of one that is there."""
+
+    torch: str  # "1.13"
+    cuda: str  # of the Linux x86_64 wheel on PyPI
+    torchvision: str | None
+    torchaudio: str | None
+    evidence: str  # listed, recalled; of ``cuda``
+    source: str
+    date: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class OldBuild:
+    """Compute capabilities with machine code in the wheels of torch before 2.0 that were built with one CUDA."""
+
+    cuda: str
+    archs: tuple[str, ...]
+    evidence: str  # told, recalled
+    source: str
+    date: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class HostCompiler:
+    """The newest gcc that a toolkit's nvcc accepts."""
+
+    cuda: str
+    gcc: str
+    source: str
+    date: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageNeed:
+    """The lowest compute capability that a package runs on."""
+
+    package: str
+    compute_capability: str
+    evidence: str
+    source: str
+    date: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """A number or version by which a check of doctor decides, by name."""
+
+    name: str
+    value: str
+    source: str
+    date: str
+    note: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class DriverBranch:
     branch: str
     kind: str  # lts, production, new-feature, legacy, developer, unknown
@@ -187,6 +254,7 @@ class Index:
     source: str
     date: str
     hosts: tuple[str, ...] = ()
+    l4t: str | None = None  # of a Jetson index: the major L4T release that its wheels are for ("36" is JetPack 6)
     note: str | None = None
 
 

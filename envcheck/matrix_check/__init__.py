@@ -31,7 +31,13 @@ from ..matrix import (
     Distro,
     DriverBranch,
     GpuRow,
+    HostCompiler,
     Index,
+    Limit,
+    OldBuild,
+    OldCuda,
+    OldTorch,
+    PackageNeed,
     Release,
     dumps,
     version_key,
@@ -51,6 +57,12 @@ CLASSES: Mapping[str, type[Any]] = {
     "gpus": GpuRow,
     "distros": Distro,
     "indexes": Index,
+    "old_cuda": OldCuda,
+    "old_torch": OldTorch,
+    "old_builds": OldBuild,
+    "host_compilers": HostCompiler,
+    "package_needs": PackageNeed,
+    "limits": Limit,
 }
 HEAD = ("schema", "version", "date")
 # Facts that are no table: one object each, with source and date like a row.
@@ -68,10 +80,16 @@ KEYS: Mapping[str, tuple[str, ...]] = {
     "gpus": ("name", "compute_capability", "laptop"),
     "distros": ("id", "version"),
     "indexes": ("id",),
+    "old_cuda": ("cuda",),
+    "old_torch": ("torch",),
+    "old_builds": ("cuda",),
+    "host_compilers": ("cuda",),
+    "package_needs": ("package",),
+    "limits": ("name",),
 }
 # Columns that hold dotted numbers, wherever they occur.
 NUMBERS = ("torch", "cuda", "cudnn", "cuda_major", "branch", "compute_capability", "glibc")
-NUMBER_LISTS = ("sass", "ptx", "pythons", "runs")
+NUMBER_LISTS = ("sass", "ptx", "pythons", "runs", "archs")
 ORDER: Mapping[str, Callable[[Row], Any]] = {
     "releases": lambda row: version_key(row["torch"]),
     "builds": build_rank,
@@ -80,6 +98,10 @@ ORDER: Mapping[str, Callable[[Row], Any]] = {
     "cudnn": lambda row: (int(row["cuda_major"]), version_key(row["cudnn"])),
     "driver_branches": lambda row: int(row["branch"]),
     "architectures": lambda row: version_key(row["compute_capability"]),
+    "old_cuda": lambda row: version_key(row["cuda"]),
+    "old_torch": lambda row: version_key(row["torch"]),
+    "old_builds": lambda row: version_key(row["cuda"]),
+    "host_compilers": lambda row: version_key(row["cuda"]),
 }
 
 

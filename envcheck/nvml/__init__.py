@@ -1,4 +1,4 @@
-"""One funnel over pynvml: plain data, from a child process with a deadline. The only importer of pynvml.
+"""One funnel over pynvml: plain data, from a child process with a deadline. ``child.py`` alone imports pynvml.
 
 A driver in trouble makes ``nvmlInit`` hang or abort the process that called it, so the calls happen in a child
 that writes one JSON object a line, each before or after a step; what was said before it hung is kept::
@@ -17,9 +17,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from ..record import dataclass, field
 
 if TYPE_CHECKING:
     from ..host import CommandResult, Host
@@ -27,17 +29,7 @@ if TYPE_CHECKING:
 TIMEOUT = 5.0  # seconds; a healthy nvmlInit takes 0.02 to 2 s (many GPUs, no persistence mode)
 TIMEOUT_VARIABLE = "ENVCHECK_NVML_TIMEOUT"
 LABEL = ("envcheck.nvml",)
-
-# errors by which a driver says that the card or the driver has no such thing: no value, and no error either
-_ABSENT = ("NOT_SUPPORTED", "FUNCTION_NOT_FOUND", "NO_DATA", "NOT_FOUND")
-# errors that mean the card itself, whichever detail was asked for
-_FATAL = ("GPU_IS_LOST", "RESET_REQUIRED")
-
-# the child must not import from the current directory, which an interpreter started with -c or -m would search
-_BOOT = (
-    "import sys; root = sys.argv[1]; sys.path[:] = [p for p in sys.path if p] + [root]; "
-    "from envcheck.nvml import main; main()"
-)
+CHILD = os.path.join(os.path.dirname(os.path.abspath(__file__)), "child.py")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,13 +79,11 @@ def query(
     ``full`` asks for the details of each GPU too: memory in use, clocks, ECC, links, licence.
     """
     seconds = timeout if timeout is not None else _configured_timeout(host.environ)
-    here = os.path.dirname(os.path.abspath(__file__))
-    root = os.path.dirname(os.path.dirname(here))
     env = {}
     if extra_library_path:
         own = host.environ.get("LD_LIBRARY_PATH", "")
         env["LD_LIBRARY_PATH"] = f"{own}:{extra_library_path}" if own else extra_library_path
-    argv = [sys.executable, "-c", _BOOT, root, *(["full"] if full else [])]
+    argv = [sys.executable, CHILD, *(["full"] if full else [])]
     result = host.run(argv, seconds, env=env, label=LABEL)
     return parse_child(result, seconds)
 
@@ -231,106 +221,3 @@ def _capability(value: Any) -> str | None:
         return None
     major, minor = _number(value[0]), _number(value[1])
     return None if major is None or minor is None else f"{major}.{minor}"
-
-
-def main() -> None:
-    """The child. Its lines go to a copy of stdout; stdout itself becomes stderr, since libraries print there."""
-    pipe = os.dup(1)
-    os.dup2(2, 1)
-
-    def say(item: dict[str, Any]) -> None:
-        os.write(pipe, (json.dumps(item) + "\n").encode())
-
-    try:
-        import pynvml
-    except ImportError as error:
-        text = f"the Python package nvidia-ml-py is not there: {error}"
-        say({"error": {"code": None, "name": "NO_PYNVML", "text": text}})
-    else:
-        try:
-            _ask(pynvml, say)
-        except pynvml.NVMLError as error:
-            say({"error": {"code": error.value, "name": _name(pynvml, error), "text": str(error)}})
-    os._exit(0)  # no nvmlShutdown, no destructors: both can hang
-
-
-def _name(pynvml: Any, error: Any) -> str:
-    """``LIB_RM_VERSION_MISMATCH`` for error 18, and so on."""
-    for name, value in vars(pynvml).items():
-        if name.startswith("NVML_ERROR_") and value == error.value:
-            return str(name).removeprefix("NVML_ERROR_")
-    return f"ERROR_{error.value}"
-
-
-def _ask(pynvml: Any, say: Callable[[dict[str, Any]], None]) -> None:
-    say({"stage": "nvmlInit"})
-    pynvml.nvmlInit()
-    errors: list[str] = []
-    # nvidia-ml-py newer than the driver: its structures do not fit the driver's function
-    unfitting = getattr(pynvml, "NVMLLibraryMismatchError", ())
-
-    def get(function: str, *args: Any) -> Any:
-        """The value of one call, or None; a failure that means more than "no such thing" is kept."""
-        try:
-            value = getattr(pynvml, function)(*args)
-        except pynvml.NVMLError as error:
-            name = _name(pynvml, error)
-            if name not in _ABSENT:
-                errors.append(f"{name} on {function}")
-            return None
-        except unfitting:
-            return None
-        except (UnicodeDecodeError, AttributeError) as error:  # a name that is no UTF-8; an older nvidia-ml-py
-            errors.append(f"{type(error).__name__} on {function}")
-            return None
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-
-    say({"stage": "nvmlSystemGetDriverVersion"})
-    system = {
-        "driver_version": get("nvmlSystemGetDriverVersion"),
-        "nvml_version": get("nvmlSystemGetNVMLVersion"),
-        "cuda_driver_version": get("nvmlSystemGetCudaDriverVersion"),
-    }
-    say({"system": {**system, "errors": errors}})
-    say({"stage": "nvmlDeviceGetCount"})
-    count = pynvml.nvmlDeviceGetCount()
-    say({"system": {**system, "count": count, "errors": errors}})
-    for index in range(count):
-        errors = []
-        say({"stage": f"nvmlDeviceGetHandleByIndex({index})"})
-        try:
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-        except pynvml.NVMLError as error:
-            errors.append(f"{_name(pynvml, error)} on nvmlDeviceGetHandleByIndex")
-            say({"gpu": {"index": index, "errors": errors}})
-            continue
-        device = _device(get, handle)
-        say({"gpu": {"index": index, **device, "errors": errors}})
-        if "full" in sys.argv[2:]:
-            from . import details
-
-            # a hang in here costs the details and nothing that was said before
-            say({"stage": f"the details of GPU {index}"})
-            before = len(errors)
-            described = details.describe(pynvml, get, handle, device)
-            lost = [e for e in errors[before:] if e.startswith(_FATAL)]
-            say({"index": index, "details": described, "errors": lost})
-    say({"done": True})
-
-
-def _device(get: Callable[..., Any], handle: Any) -> dict[str, Any]:
-    pci, memory = get("nvmlDeviceGetPciInfo", handle), get("nvmlDeviceGetMemoryInfo", handle)
-    capability, mig = get("nvmlDeviceGetCudaComputeCapability", handle), get("nvmlDeviceGetMigMode", handle)
-    ecc, bus_id = get("nvmlDeviceGetEccMode", handle), getattr(pci, "busId", None)
-    return {
-        "name": get("nvmlDeviceGetName", handle),
-        "uuid": get("nvmlDeviceGetUUID", handle),
-        "bus_id": bus_id.decode("ascii", "replace") if isinstance(bus_id, bytes) else bus_id,
-        "pci_device_id": getattr(pci, "pciDeviceId", None),
-        "pci_subsystem_id": getattr(pci, "pciSubSystemId", None),
-        "memory": None if memory is None else int(memory.total),
-        "compute_capability": None if capability is None else list(capability),
-        "mig": None if mig is None else bool(mig[0]),
-        "ecc": None if ecc is None else bool(ecc[0]),
-        "compute_mode": get("nvmlDeviceGetComputeMode", handle),
-    }

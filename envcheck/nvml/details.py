@@ -6,6 +6,7 @@ value is left out where the card or the driver has none.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ REASONS = (
     (0x80, "hw_power_brake_slowdown"),
     (0x100, "display_clock_setting"),
 )
+DRIVER_MODELS = {0: "WDDM", 1: "TCC", 2: "MCDM"}  # nvmlDriverModel_t; of Windows alone
 FABRIC_STATES = ("Not Supported", "Not Started", "In Progress", "Completed")
 UNCORRECTED, VOLATILE = 1, 0  # nvmlMemoryErrorType_t, nvmlEccCounterType_t
 VGPU = 2  # NVML_GPU_VIRTUALIZATION_MODE_VGPU
@@ -54,6 +56,9 @@ def describe(pynvml: Any, get: Get, handle: Any, device: dict[str, Any]) -> dict
     persistence = get("nvmlDeviceGetPersistenceMode", handle)
     if persistence is not None:
         found["persistence_mode"] = "Enabled" if persistence else "Disabled"
+    model = get("nvmlDeviceGetDriverModel", handle) if sys.platform == "win32" else None
+    if isinstance(model, list | tuple) and model and model[0] in DRIVER_MODELS:
+        found["driver_model"] = DRIVER_MODELS[model[0]]
     found.update(_licence(pynvml, get, handle))
     found.update(_fabric(pynvml, handle))
     if device.get("mig"):

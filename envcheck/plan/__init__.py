@@ -27,7 +27,17 @@ from . import explain
 from .choose import DriverView, Verdict, judge, minimum, preference, wanted
 from .driver import DriverOption, changes, present, serves
 from .lives import warnings as lives_warnings
-from .steps import choose_python, companions_of, constraints_of, install_job, system_steps, user_support_steps
+from .steps import (
+    choose_python,
+    companions_of,
+    constraints_of,
+    deliverable,
+    delivered_first,
+    driver_job,
+    install_job,
+    system_steps,
+    user_support_steps,
+)
 from .target import Target, make_target
 
 __all__ = ["all_candidates", "make_plan"]
@@ -165,19 +175,25 @@ def _options(context: Context) -> Iterator[DriverOption]:
             yield dataclasses.replace(option, action="none", branch=None)
             break
     if not target.driver_fixed and request.driver_change:
-        yield from changes(machine, target, matrix, request, own.view if own else nothing)
+        found = changes(machine, target, matrix, request, own.view if own else nothing)
+        yield from delivered_first(machine, matrix, context.recipes, request, found)
 
 
 def _satisfied(context: Context, option: DriverOption, best: Verdict, verdicts: list[Verdict]) -> Plan:
     machine, target, matrix, request = context.machine, context.target, context.matrix, context.request
     build = best.build
+    option = deliverable(machine, target, matrix, context.recipes, request, option)
     python = choose_python(build, machine, target, request, context.section)
     companions, absent = companions_of(build, matrix, request)
     pinned = constraints_of(build, matrix, companions)
     requirements = tuple(c.requirement for c in pinned)
     job, note = install_job(build, machine, target, matrix, request, python, companions, requirements)
     manager = get_manager(request.manager)
-    system = system_steps(machine, target, matrix, context.recipes, option)
+    system = system_steps(machine, target, matrix, context.recipes, request, option)
+    if request.toolkit or request.container_toolkit:
+        from .extras import extra_steps  # most plans do not pay for it
+
+        system += extra_steps(machine, target, context.recipes, request, driver_job(machine, matrix, option), build)
     support = (
         user_support_steps(machine, matrix, context.recipes, option, python) if context.section == "builds" else ()
     )
@@ -195,6 +211,7 @@ def _satisfied(context: Context, option: DriverOption, best: Verdict, verdicts: 
     reasons = explain.reasons(context.notes, request, target, option, best, verdicts, python, pinned, job, absent)
     warnings = (
         *((note,) if note else ()),
+        *explain.offline_warning(request, target, option),
         *explain.container_warning(target, option, build, exact, minor, machine),
         *lives_warnings(machine, target, matrix, context.section, best, option),
     )

@@ -27,6 +27,7 @@ class DriverOption:
     action: str  # keep, install, upgrade, downgrade, replace, reboot, none
     branch: DriverBranch | None = None  # set where the plan brings a driver
     module: str | None = None
+    instead: str | None = None  # the branch that would come first, were it in the system's archives
 
 
 def present(machine: Machine, target: Target, matrix: Matrix) -> DriverOption | None:
@@ -59,7 +60,7 @@ def flavour_serves(machine: Machine, view: DriverView, target: Target, matrix: M
     allowed = set(branch.modules) if branch else {"proprietary"}
     if machine.driver.module:
         allowed = {machine.driver.module}
-    return _common_flavour(allowed, target, matrix) is not None
+    return bool(_common_flavours(allowed, target, matrix))
 
 
 def branch_number(view: DriverView) -> int | None:
@@ -99,17 +100,20 @@ def serves_all(branch: DriverBranch, target: Target, matrix: Matrix) -> bool:
 
 def module_flavour(branch: DriverBranch, target: Target, matrix: Matrix) -> str | None:
     """The kernel module flavour that serves every GPU: open where all allow it, else proprietary, else None."""
-    return _common_flavour(set(branch.modules) or {"proprietary"}, target, matrix)
+    return next(iter(module_flavours(branch, target, matrix)), None)
 
 
-def _common_flavour(allowed: set[str], target: Target, matrix: Matrix) -> str | None:
+def module_flavours(branch: DriverBranch, target: Target, matrix: Matrix) -> tuple[str, ...]:
+    """Every kernel module flavour that serves all GPUs, the better first."""
+    return _common_flavours(set(branch.modules) or {"proprietary"}, target, matrix)
+
+
+def _common_flavours(allowed: set[str], target: Target, matrix: Matrix) -> tuple[str, ...]:
     for gpu in target.gpus:
         row = matrix.architectures.get(gpu.compute_capability or "")
         if row is not None and row.modules:
             allowed = allowed & set(row.modules)
-    if "open" in allowed:
-        return "open"
-    return "proprietary" if "proprietary" in allowed else None
+    return tuple(flavour for flavour in ("open", "proprietary") if flavour in allowed)
 
 
 def _action(machine: Machine, branch: DriverBranch, flavour_fits: bool) -> str:

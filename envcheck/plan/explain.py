@@ -75,7 +75,8 @@ def _driver(target: Target, option: DriverOption) -> Iterator[str]:
     if option.branch is not None:
         flavour = f", {option.module} kernel module" if option.module and not target.windows_driver else ""
         life = f"; its life ends {option.branch.eol}" if option.branch.eol and not option.branch.ended else ""
-        yield f"driver: {option.action} branch {option.branch.branch}{flavour}: it drives every GPU here{life}"
+        why = f"; this system's archives have it, and not {option.instead}" if option.instead else ""
+        yield f"driver: {option.action} branch {option.branch.branch}{flavour}: it drives every GPU here{why}{life}"
     elif option.action == "reboot":
         yield "driver: a reboot is due before it can serve"
     elif option.action == "keep":
@@ -97,6 +98,20 @@ def _index(job: InstallJob) -> str:
     if job.index_url is None:
         return "packages come from your own default index (PyPI): its wheel is this very build"
     return f"packages come from {job.index_url}, instead of the default index and never mixed with it"
+
+
+def offline_warning(request: Request, target: Target, option: DriverOption) -> Iterator[str]:
+    """Wheels from a directory need no network; the driver's packages do, unless the user brings a file."""
+    if (
+        request.offline is not None
+        and option.branch is not None
+        and not request.driver_file
+        and not target.windows_driver
+    ):
+        yield (
+            f"--offline carries wheels, not the driver: branch {option.branch.branch} would be fetched from a network. "
+            "Bring NVIDIA's local repository package (or .run file) and name it: --driver-file FILE --driver-sha256 SUM"
+        )
 
 
 def container_warning(

@@ -21,7 +21,7 @@ from .choose import (
 )
 from .driver import branch_number, serves_all
 from .lives import newest, span
-from .target import Target
+from .target import OWNERS, Target
 
 Planner = Callable[[Machine, Request], Plan]
 
@@ -97,9 +97,11 @@ def _needs(builds: Sequence[Build], matrix: Matrix, windows: bool) -> str:
 
 def _of_driver(target: Target, request: Request, own: DriverView | None) -> Iterator[Requirement]:
     if target.driver_fixed:
-        owner = {"container": "the host's", "jetson": "L4T's", "image": "the image's"}.get(target.kind, "fixed")
+        owner = {"container": "the host's", "jetson": "L4T's", "image": "the image's", "vgpu": "the vGPU host's"}
         shown = own.label if own else "no usable driver"
-        sentence = f"{shown} is {owner}: it cannot be changed from here"
+        sentence = f"{shown} is {owner.get(target.kind, 'fixed')}: it cannot be changed from here"
+        if target.owner in OWNERS:
+            sentence += f" ({OWNERS[target.owner]})"
     elif not request.driver_change:
         shown = own.label if own else "no usable driver is installed"
         sentence = f"{shown}, and --no-driver-change forbids another"

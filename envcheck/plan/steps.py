@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import operator
 import re
+from collections.abc import Iterable
 
 from ..errors import UsageError
 from ..managers import get as get_manager
@@ -12,11 +14,13 @@ from ..managers.base import InstallJob
 from ..managers.mirrors import IndexChoice, resolve
 from ..matrix import Build, Constraint, Matrix, version_key
 from ..model import Machine, Python, PythonChoice, Request, Step, TorchChoice
-from ..recipes import DriverJob, Recipes, driver_steps, venv_support_steps
-from .driver import DriverOption
+from ..recipes import DriverJob, Recipes, delivers, driver_steps, venv_support_steps
+from .driver import DriverOption, module_flavours
 from .target import Target
 
 UV, CONDA = "uv", "conda"
+# B200, B300 and GB300 boards, whose switches are not on the host's PCI bus. Source: Getty/rex-gpu (proven installer)
+NVLINK5 = ("10de:2901", "10de:2909", "10de:3182")
 
 
 def choose_python(build: Build, machine: Machine, target: Target, request: Request, section: str) -> PythonChoice:
@@ -163,7 +167,8 @@ def install_job(
     return job, choice.note
 
 
-def driver_job(machine: Machine, matrix: Matrix, option: DriverOption) -> DriverJob:
+def driver_job(machine: Machine, matrix: Matrix, option: DriverOption, request: Request | None = None) -> DriverJob:
+    """What a recipe must know. With ``request`` also the file that the user brought for the driver."""
     os = machine.os
     distro = matrix.distro(os.id, os.version)
     return DriverJob(
@@ -177,16 +182,62 @@ def driver_job(machine: Machine, matrix: Matrix, option: DriverOption) -> Driver
         branch=option.branch.branch if option.branch else "",
         module=option.module or "proprietary",
         installed=machine.driver.version,
+        features=_features(machine),
+        wsl=os.wsl is not None,
+        file=request.driver_file if request else None,
+        file_sha256=request.driver_sha256 if request else None,
     )
 
 
+def _features(machine: Machine) -> tuple[str, ...]:
+    """What this machine needs beside the driver: a fabric manager where switches join its GPUs."""
+    pci = machine.facts.get("pci")
+    switches = pci.get("nvswitches") if isinstance(pci, dict) else 0
+    if any((g.pci_id or "").lower() in NVLINK5 for g in machine.gpus):
+        return ("fabric", "nvlsm")
+    return ("fabric",) if switches else ()
+
+
+def deliverable(
+    machine: Machine, target: Target, matrix: Matrix, recipes: Recipes, request: Request, option: DriverOption
+) -> DriverOption:
+    """The option with the module flavour that a recipe for this system has.
+
+    An archive may hold the proprietary module alone (Debian 12: its security update left the open one behind); every
+    GPU from Turing to Hopper runs with either.
+    """
+    if option.branch is None or target.windows_driver:
+        return option
+    for flavour in module_flavours(option.branch, target, matrix):
+        chosen = dataclasses.replace(option, module=flavour)
+        if driver_steps(driver_job(machine, matrix, chosen, request), recipes) is not None:
+            return chosen
+    return option
+
+
+def delivered_first(
+    machine: Machine, matrix: Matrix, recipes: Recipes, request: Request, options: Iterable[DriverOption]
+) -> list[DriverOption]:
+    """Supported branches that the system's archives have before others: a rolling system has the current one alone."""
+
+    def elsewhere(option: DriverOption) -> bool:
+        ended = option.branch is None or option.branch.ended is True
+        return ended or not delivers(driver_job(machine, matrix, option, request), recipes)
+
+    found = list(options)
+    ranked = sorted(found, key=elsewhere)
+    if ranked and ranked[0] is not found[0] and found[0].branch is not None:
+        ranked[0] = dataclasses.replace(ranked[0], instead=found[0].branch.branch)
+    return ranked
+
+
 def system_steps(
-    machine: Machine, target: Target, matrix: Matrix, recipes: Recipes, option: DriverOption
+    machine: Machine, target: Target, matrix: Matrix, recipes: Recipes, request: Request, option: DriverOption
 ) -> tuple[Step, ...]:
     """What brings the driver that the option names; nothing where it is there."""
     if option.action == "reboot":
         return (_reboot_step(machine),)
-    return _driver(machine, target, matrix, recipes, option) if option.branch is not None else ()
+    return _driver(machine, target, matrix, recipes, request, option) if option.branch is not None else ()
 
 
 def user_support_steps(
@@ -212,33 +263,71 @@ def _reboot_step(machine: Machine) -> Step:
 
 
 def _driver(
-    machine: Machine, target: Target, matrix: Matrix, recipes: Recipes, option: DriverOption
+    machine: Machine, target: Target, matrix: Matrix, recipes: Recipes, request: Request, option: DriverOption
 ) -> tuple[Step, ...]:
     assert option.branch is not None
     branch, module = option.branch.branch, option.module
     if target.windows_driver:
-        where = "on the Windows host" if target.kind == "wsl" else "on Windows"
-        return (
-            _manual(
-                f"install NVIDIA driver branch {branch} or newer {where}, from https://www.nvidia.com/drivers",
-                "inside WSL no Linux driver may ever be installed: the Windows driver serves it"
-                if target.kind == "wsl"
-                else "NVIDIA publishes no package that a script may fetch; the installer's silent line is "
-                "setup.exe -s -noreboot -noeula -nofinish -nosplash",
-                option,
-            ),
-        )
-    steps = driver_steps(driver_job(machine, matrix, option), recipes)
+        return (_windows_driver(target, option),)
+    job = driver_job(machine, matrix, option, request)
+    steps = driver_steps(job, recipes)
     if steps is None:
-        system = " ".join(p for p in (machine.os.id, machine.os.version) if p) or "this system"
-        steps = (
-            _manual(
-                f"install NVIDIA driver branch {branch} ({module} kernel module) on {system}, then run this again",
-                f"envcheck has no recipe for {system} yet",
-                option,
-            ),
-        )
+        system = " ".join(p for p in (machine.os.id, machine.os.version, machine.os.arch) if p) or "this system"
+        title = f"install NVIDIA driver branch {branch} ({module} kernel module) on {system}, then run this again"
+        return (_manual(title, _why_no_recipe(job, recipes, system), option),)
+    brought = {step.id for step in steps}
+    if "fabric" in job.features and "fabric-manager" not in brought:
+        steps += (_fabric_by_hand(),)
     return steps
+
+
+def _windows_driver(target: Target, option: DriverOption) -> Step:
+    assert option.branch is not None
+    branch = option.branch.branch
+    if target.kind == "wsl":
+        return _manual(
+            f"install NVIDIA driver branch {branch} or newer on the Windows host, from https://www.nvidia.com/drivers, "
+            "and run `wsl --update` there",
+            "inside WSL no Linux driver may ever be installed: the Windows driver serves it",
+            option,
+        )
+    return _manual(
+        f"install NVIDIA driver branch {branch} or newer on Windows, from https://www.nvidia.com/drivers",
+        "NVIDIA publishes no package that a script may fetch; the installer's silent line is "
+        "setup.exe -s -noreboot -noeula -nofinish -nosplash",
+        option,
+    )
+
+
+def _why_no_recipe(job: DriverJob, recipes: Recipes, system: str) -> str:
+    if job.file:
+        name = job.file.rpartition("/")[2]
+        return f"envcheck cannot use {name} on {system}: it takes NVIDIA's local repository package, or .run"
+    unkeyed = any(
+        r.role == "driver"
+        and r.keyrings
+        and job.os_id in r.os
+        and (job.arch not in r.arch or job.repo not in r.keyrings)
+        for r in recipes.by_id.values()
+    )
+    if unkeyed:
+        return (
+            f"no archive of {system}'s own has it, and envcheck adds NVIDIA's repository only where it knows the "
+            "SHA-256 of its key"
+        )
+    return f"envcheck has no recipe for {system} yet"
+
+
+def _fabric_by_hand() -> Step:
+    return Step(
+        id="fabric-by-hand",
+        title="install the fabric manager of exactly the driver's version and start it, then run this again",
+        argv=(),
+        stage="system",
+        why="NVSwitch joins the GPUs here: without it CUDA fails with error 802. This source of the driver has none",
+        check=("ec_service_serves", "nvidia-fabricmanager"),
+        source="https://docs.nvidia.com/datacenter/tesla/fabric-manager-user-guide/index.html",
+    )
 
 
 def _manual(title: str, why: str, option: DriverOption) -> Step:

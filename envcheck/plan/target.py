@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import re
+
 from ..errors import Undetermined, UsageError
 from ..matrix import Matrix, version_key
 from ..model import Gpu, Machine
 from ..record import dataclass
 
+# who brings the driver of an image, for a person to read
+OWNERS = {
+    "dgx-os": "DGX OS brings its driver with NVIDIA's own repositories",
+    "ostree": "this image (ostree) brings its driver, or layers it",
+    "aws-dlami": "the AWS Deep Learning AMI brings its driver: a newer AMI has a newer one",
+    "gcp-dlvm": "the Google Deep Learning VM brings its driver: /opt/deeplearning/install-driver.sh",
+    "gcp-cuda-installer": "Google's cuda_installer brought the driver: run it again for another branch",
+    "cos": "Container-Optimized OS brings its driver: sudo cos-extensions install gpu",
+    "vgpu": "this is a guest with a vGPU: its GRID driver comes from whoever runs the host",
+}
+# NVIDIA A10-8Q, GRID T4-16C: board, memory in GiB, and Q, C, B or A for the licence
+VGPU = re.compile(r".*[A-Za-z0-9]-\d{1,3}[QCBA](?: .*)?")
 NOT_USED = ("vfio-pci",)  # bound to a virtual machine: not this host's to compute on
 
 
@@ -15,18 +29,19 @@ class Target:
     """``platform`` is the matrix' key of wheels that run here; ``kind`` says who may touch the driver."""
 
     platform: str
-    kind: str  # bare, wsl, container, jetson, image, windows, macos
+    kind: str  # bare, wsl, container, jetson, image, vgpu, windows, macos
     windows_driver: bool  # the driver's number is a Windows one (Windows and WSL)
     glibc: tuple[int, ...] | None
     glibc_text: str | None
     musl: bool
     python: str | None  # "3.11", free-threaded "3.13t"
     gpus: tuple[Gpu, ...]
+    owner: str | None = None  # of an image's or a guest's driver, a key of OWNERS
 
     @property
     def driver_fixed(self) -> bool:
         """A plan must not change the driver from here: it belongs to the host, the image or L4T."""
-        return self.kind in ("container", "jetson", "image", "macos")
+        return self.kind in ("container", "jetson", "image", "vgpu", "macos")
 
 
 def _platform(machine: Machine, kind: str) -> str:
@@ -56,7 +71,9 @@ def _kind(machine: Machine) -> str:
         return "container"
     if os.wsl:
         return "wsl"
-    return "image" if os.driver_owner else "bare"
+    if os.driver_owner:
+        return "image"
+    return "vgpu" if any(VGPU.fullmatch(g.name or "") for g in machine.gpus) else "bare"
 
 
 def python_tag(machine: Machine) -> str | None:
@@ -92,4 +109,5 @@ def make_target(machine: Machine, matrix: Matrix) -> Target:
         musl=bool(distro and distro.family == "alpine") or machine.os.family == "alpine",
         python=python_tag(machine),
         gpus=gpus,
+        owner="vgpu" if kind == "vgpu" else machine.os.driver_owner,
     )

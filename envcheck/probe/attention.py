@@ -16,9 +16,10 @@ OLD_FLAGS = {"MATH": "enable_math", "FLASH_ATTENTION": "enable_flash", "EFFICIEN
 
 def _only(torch: Any, name: str) -> Any:
     """A context in which one backend alone may be used; None where this torch does not have it."""
-    try:
+    module: Any = None
+    with contextlib.suppress(ImportError):
         module = importlib.import_module("torch.nn.attention")
-    except ImportError:  # torch before 2.3
+    if not hasattr(module, "sdpa_kernel"):  # torch before 2.3
         if name not in OLD_FLAGS:
             return None
         return torch.backends.cuda.sdp_kernel(**{flag: key == name for key, flag in OLD_FLAGS.items()})

@@ -15,6 +15,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from .trial import Skip, Trial
 
+PATTERN_BYTES = 16 << 20
 # tried in this order when the collectives hang; the first that works names the cause
 RETRIES: Tuple[Tuple[str, Dict[str, str]], ...] = (
     ("as it is", {}),
@@ -27,7 +28,8 @@ def nccl(trial: Trial) -> None:
     """Ranks of ``distributed.py``, one per GPU (gloo and two ranks in a rehearsal)."""
     torch = trial.torch
     trial.stage("counting devices")
-    ranks = int(torch.cuda.device_count()) if trial.cuda else 2
+    devices = together(trial) if trial.cuda else [0, 1]
+    ranks = len(devices)
     if trial.cuda and not (torch.distributed.is_available() and torch.distributed.is_nccl_available()):
         raise Skip("this torch was built without NCCL")
     trial.facts(ranks=ranks, backend="nccl" if trial.cuda else "gloo", version=_version(torch) if trial.cuda else None)
@@ -36,7 +38,7 @@ def nccl(trial: Trial) -> None:
     attempts: List[Dict[str, Any]] = []
     for name, extra in RETRIES if trial.cuda else RETRIES[:1]:
         trial.stage("collectives of {} ranks {}".format(ranks, name))
-        outcome = launch(ranks, "nccl" if trial.cuda else "gloo", extra, each, trial.plant)
+        outcome = launch(devices, "nccl" if trial.cuda else "gloo", extra, each, trial.plant)
         attempts.append(dict(outcome, how=name))
         trial.facts(attempts=attempts)
         if not outcome["hung"]:
@@ -48,17 +50,22 @@ def _version(torch: Any) -> Optional[str]:
     return ".".join(str(part) for part in found) if isinstance(found, tuple) else str(found)
 
 
-def launch(ranks: int, backend: str, extra: Dict[str, str], seconds: float, plant: Optional[str]) -> Dict[str, Any]:
-    """Start the ranks, wait at most ``seconds``, end what is left. Says what each rank said last and how it ended."""
+def launch(
+    devices: List[int], backend: str, extra: Dict[str, str], seconds: float, plant: Optional[str]
+) -> Dict[str, Any]:
+    """Start one rank per device, wait at most ``seconds``, end what is left; what each said last and how it ended."""
+    ranks = len(devices)
     folder = tempfile.mkdtemp(prefix="envcheck-ranks-")
     script = str(Path(__file__).resolve().parent / "distributed.py")
     common = {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
     argv = [sys.executable, script, "--backend", backend, "--timeout", str(seconds - 3.0), "--log-dir", folder]
+    # importing torch takes its share: who hangs must be named before the time for all of it is up
+    argv += ["--until", "{:.3f}".format(time.time() + seconds - 3.0)]
     argv += ["--plant", plant] if plant and ":" in plant else []
     processes = []
     try:
-        for rank in range(ranks):
-            env = dict(os.environ, **dict(common, RANK=str(rank), LOCAL_RANK=str(rank)), **extra)
+        for rank, device in enumerate(devices):
+            env = dict(os.environ, **dict(common, RANK=str(rank), LOCAL_RANK=str(device)), **extra)
             processes.append(subprocess.Popen(argv, env=env, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL))
         end = time.monotonic() + seconds
         while time.monotonic() < end and any(p.poll() is None for p in processes):
@@ -114,25 +121,32 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def together(trial: Trial) -> List[int]:
+    """CUDA's ordinals of the devices that the user chose; all that torch sees where nothing was chosen."""
+    chosen = trial.job.get("devices")
+    if isinstance(chosen, list) and chosen:
+        return [int(n) for n in chosen]
+    return list(range(int(trial.torch.cuda.device_count())))
+
+
 def p2p(trial: Trial) -> None:
     """A pattern from each GPU to each other one, copied and compared: broken P2P gives wrong bytes without an error."""
     torch = trial.torch
-    count = int(torch.cuda.device_count()) if trial.cuda else 1
-    if count < 2:
-        raise Skip("p2p needs two GPUs, {} is here".format(count), not_applicable=True)
+    devices = together(trial) if trial.cuda else [0]
+    if len(devices) < 2:
+        raise Skip("p2p needs two GPUs, {} is here".format(len(devices)), not_applicable=True)
     trial.start_cuda()
     pairs = []
-    size = 16 << 20
-    for source in range(count):
-        pattern = (torch.arange(size, device="cuda:{}".format(source)) * 2654435761 + source) & 0xFF
+    for source in devices:
+        pattern = (torch.arange(PATTERN_BYTES, device=trial.place(source)) * 2654435761 + source) & 0xFF
         pattern = pattern.to(torch.uint8)
         expected = pattern.cpu()
-        for target in range(count):
+        for target in devices:
             if source == target:
                 continue
             trial.stage("copying from GPU {} to GPU {}".format(source, target))
             direct = bool(torch.cuda.can_device_access_peer(source, target))
-            copy = pattern.to("cuda:{}".format(target))
+            copy = pattern.to(trial.place(target))
             torch.cuda.synchronize(target)
             wrong = int((copy.cpu() != expected).sum())
             pairs.append({"from": source, "to": target, "direct": direct, "wrong": wrong})

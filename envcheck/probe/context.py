@@ -28,6 +28,8 @@ def describe(trial: Trial) -> None:
     for device in devices:
         trial.stage("reading the properties of device {}".format(device["ordinal"]))
         device.update(properties(trial, device["ordinal"]))
+        if " MIG " in device["name"] and device["uuid"]:  # CUDA gives the number, NVML the kind before it
+            device["uuid"] = device["uuid"].replace("GPU-", "MIG-", 1)
     trial.facts(devices=devices, archs=list(torch.cuda.get_arch_list()))
 
 

@@ -92,12 +92,17 @@ class Report:
 
 
 class Watch(threading.Thread):
-    """Ends the process when a stage takes longer than the deadline; torch's own timeouts differ by backend."""
+    """Ends the process when a stage, or the whole, takes too long; torch's own timeouts differ by backend.
 
-    def __init__(self, report: Report, seconds: float) -> None:
+    ``until``: seconds since 1970 by which this process must have named who is missing; its starter kills it soon after.
+    """
+
+    def __init__(self, report: Report, seconds: float, until: Optional[float]) -> None:
         super().__init__(daemon=True)
         self._report = report
         self._seconds = seconds
+        self._until = until
+        self._parent = os.getppid()
         self._since = time.monotonic()
         self._stage = ""
         self.start()
@@ -109,12 +114,17 @@ class Watch(threading.Thread):
                 self._stage, self._since = self._report.stage_name, time.monotonic()
             if time.monotonic() - self._since > self._seconds:
                 self._report.fail("no answer in {:g} s".format(self._seconds), 3)
+            if self._until is not None and time.time() > self._until:
+                self._report.fail("no answer in the time for all of it", 3)
+            if self._until is not None and os.getppid() != self._parent:  # our starter is gone: nobody waits for us
+                os._exit(3)
 
 
 def arguments(argv: Optional[List[str]] = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="collectives across GPUs and nodes, compared exactly")
     parser.add_argument("--backend", default="nccl", choices=("nccl", "gloo"))
     parser.add_argument("--timeout", type=float, default=60.0, help="seconds per stage")
+    parser.add_argument("--until", type=float, default=None, help=argparse.SUPPRESS)
     parser.add_argument("--log-dir", default=None, help="one JSON-lines file per rank instead of stdout")
     parser.add_argument("--plant", default=None, metavar="die:RANK|hang:RANK|wrong:RANK", help="rehearse a fault")
     return parser.parse_args(argv)
@@ -126,7 +136,7 @@ def main() -> None:
     path = Path(options.log_dir) / "rank-{}.jsonl".format(rank) if options.log_dir else None
     report = Report(rank, world, path)
     signal.signal(signal.SIGTERM, lambda number, frame: report.fail("ended by SIGTERM, another rank failed", 3))
-    Watch(report, options.timeout)
+    Watch(report, options.timeout, options.until)
     report.stage("importing torch")
     torch = importlib.import_module("torch")
     dist = importlib.import_module("torch.distributed")

@@ -40,6 +40,7 @@ def main() -> None:
     load_package()
     channel_module = importlib.import_module(PACKAGE + ".channel")
     channel = channel_module.Channel(channel_module.open_pipe(sys.argv[1]))
+    channel_module.end_with_parent()
     os.dup2(2, 1)
     faulthandler.enable()
     channel.stage("importing torch")

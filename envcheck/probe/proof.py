@@ -15,7 +15,8 @@ from . import driver, nvml
 from .trial import Trial
 
 BURST_S = 0.12  # one timed burst
-GPM_S = 0.30  # GPM wants samples at least 0.1 s apart
+GPM_S = 0.30  # between two samples of GPM, which wants at least 0.1
+QUEUE_S = 0.1  # of products that are queued at a time: NVML's answers take tens of milliseconds
 ROUNDS = 3
 
 
@@ -79,23 +80,46 @@ def tensor_cores(trial: Trial) -> None:
 
 
 def _under_load(trial: Trial, operands: List[Any], tflops: float, side: int) -> None:
-    """Clocks, power and GPM while fp16 products run: they are queued, NVML is asked, then they are waited for."""
+    """Clocks, power and GPM while fp16 products run."""
     card = nvml.Card.open(driver.device_ids(trial.ordinal)["bus_id"])
     if card is None:
         trial.facts(load=None, gpm=None)
         return
-    each = 2.0 * side**3 / (tflops * 1e12)
-    gpm = card.gpm()
-    queued = max(4, min(5000, int(2 * GPM_S / each)))
-    for _ in range(queued):
-        operands[0] @ operands[1]
-    time.sleep(0.05)
+    # a MIG slice has no card of its own: the board's counter would count the neighbours, or nothing
+    slice_ = "MIG" in str(trial.torch.cuda.get_device_properties(trial.ordinal).name)
+    gpm = None if slice_ else card.gpm()
+    busy = Busy(trial, operands, 2.0 * side**3 / (tflops * 1e12))
+    busy.keep(QUEUE_S)
     began = gpm.sample() if gpm else False
+    busy.keep(GPM_S / 2.0)
     state = card.state()
-    time.sleep(GPM_S - 0.1)
+    busy.keep(GPM_S / 2.0)
     ended = gpm.sample() if gpm and began else False
     trial.sync()
     trial.facts(load=state, gpm=gpm.tensor_percent() if gpm and ended else None)
+
+
+class Busy:
+    """Keeps the device at products: always one batch is queued behind the one that runs, and never so many that
+    launching waits for room (CUDA queues 1024), so whoever asks in between asks under load."""
+
+    def __init__(self, trial: Trial, operands: List[Any], seconds: float) -> None:
+        self._trial = trial
+        self._operands = operands
+        self._batch = max(1, min(400, int(QUEUE_S / max(seconds, 1e-9))))
+        self._last: Any = None
+
+    def keep(self, seconds: float) -> None:
+        """Products for at least so many seconds."""
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            for _ in range(self._batch):
+                self._operands[0] @ self._operands[1]
+            done = self._trial.torch.cuda.Event()
+            done.record()
+            if self._last is not None:
+                self._last.synchronize()
+            self._last = done
 
 
 def kernel_names(trial: Trial, operands: List[Any]) -> Any:

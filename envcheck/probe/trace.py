@@ -70,6 +70,10 @@ def replace_kernels(torch: Any) -> None:
 
     functional.dropout = dropout
     functional.scaled_dot_product_attention = attention
+    masks = sys.modules.get("transformers.masking_utils")  # type: Any
+    if hasattr(masks, "find_packed_sequence_indices"):
+        # it reads the positions to see whether texts are packed: none are, and the meta device has nothing to read
+        masks.find_packed_sequence_indices = lambda position_ids: None
 
 
 class Counter:

@@ -28,7 +28,7 @@ class Trial:
         self.quick = bool(job.get("quick", False))
         self.plant: Optional[str] = job.get("plant")
         self.ordinal = int(job["device"]) if self.cuda else 0
-        self.device = torch.device("cuda", self.ordinal) if self.cuda else torch.device("cpu")
+        self.device = self.place(self.ordinal) if self.cuda else torch.device("cpu")
         self.rng = torch.Generator()
         self.rng.manual_seed(self.seed)
 
@@ -36,6 +36,10 @@ class Trial:
     def capability(self) -> tuple:  # type: ignore[type-arg]  # Python 3.8 has no tuple[int, int]
         """Compute capability (major, minor); (0, 0) in a rehearsal."""
         return tuple(self.torch.cuda.get_device_capability(self.ordinal)) if self.cuda else (0, 0)
+
+    def place(self, ordinal: int) -> Any:
+        """The device of CUDA's ordinal."""
+        return self.torch.device("cuda", ordinal)
 
     def stage(self, name: str) -> None:
         self.channel.stage(name)

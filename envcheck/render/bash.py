@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zlib
 
 from ..model import Plan, Step, to_plain
@@ -11,7 +12,8 @@ from .meta import Meta
 from .quoting import bash, bash_array, comment, shown
 
 CORE = ("prelude.sh", "steps.sh", "user.sh", "machine.sh")
-SYSTEM = ("driver.sh", "apt.sh")
+SYSTEM = ("state.sh", "driver.sh")
+SNAPSHOT = re.compile(r"20\d{6}")  # VERSION_ID of Tumbleweed and MicroOS
 # Checks that cannot pass before the reboot: such a step is done when it ran to its end.
 ONCE = "ec_driver_ready"
 
@@ -25,11 +27,10 @@ def script(plan: Plan, meta: Meta, sysroot: str = "", state_dir: str = STATE_DIR
     """The whole script. ``sysroot`` and ``state_dir`` differ in tests alone."""
     if not plan.satisfiable:
         return NO_PLAN
-    parts = CORE + (SYSTEM if any(s.stage == "system" for s in plan.steps) else ())
     return "\n".join(
         (
             _header(plan, meta),
-            *(_body(script_part(name)) for name in parts),
+            *(_body(script_part(name)) for name in _parts(plan)),
             _embedded("ec_have_text", "have.py"),
             _embedded("ec_verify_text", "verify.py"),
             _constants(plan, meta, sysroot, state_dir),
@@ -44,6 +45,13 @@ def script(plan: Plan, meta: Meta, sysroot: str = "", state_dir: str = STATE_DIR
             "",
         )
     )
+
+
+def _parts(plan: Plan) -> tuple[str, ...]:
+    """The common parts, and those that the system's steps name: the driver's, then its package manager's."""
+    system = _of(plan, "system")
+    named = dict.fromkeys(name for step in system for name in step.parts)
+    return (*CORE, *(SYSTEM if system else ()), *named)
 
 
 def plan_id(plan: Plan) -> str:
@@ -128,7 +136,9 @@ def _constants(plan: Plan, meta: Meta, sysroot: str, state_dir: str) -> str:
 
 def _binds(plan: Plan) -> str:
     os, driver = plan.machine.os, plan.driver
-    on_os = _call("ec_bind_os", os.id or "", os.version or "", os.arch or "")
+    # a rolling system's "release" is the day of its last update, which a step may ask for
+    release = "" if SNAPSHOT.fullmatch(os.version or "") else os.version or ""
+    on_os = _call("ec_bind_os", os.id or "", release, os.arch or "")
     on_gpu: tuple[str, ...] = ()
     if plan.torch and plan.torch.cuda and plan.machine.gpus:
         installed = plan.machine.driver.version or ""
@@ -138,7 +148,12 @@ def _binds(plan: Plan) -> str:
         )
     # Without a driver step the system stage changes nothing that a GPU could mind.
     changes_driver = any(s.id.startswith(("driver", "reboot")) for s in _of(plan, "system"))
-    verify = ("if ec_no_gpu; then return 0; fi", *on_gpu) if on_gpu else ()
+    if on_gpu and driver and driver.target and any(s.id == "driver-by-hand" for s in plan.steps):
+        # a person takes the driver that there is, which may be of a newer branch and serves as well
+        check = f"if ! {_call('ec_driver_branch', driver.target)}; then {on_gpu[1]}; fi"
+        verify: tuple[str, ...] = ("if ec_no_gpu; then return 0; fi", on_gpu[0], check)
+    else:
+        verify = ("if ec_no_gpu; then return 0; fi", *on_gpu) if on_gpu else ()
     user = (on_os, *_bind_python(plan))
     return "\n".join(
         (

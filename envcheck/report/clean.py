@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 
-from ..model import Step
+from ..model import Machine, Step
 
 # CSI and OSC sequences first, so that their payload goes with them; then every other control byte.
 ESCAPE = re.compile(
@@ -31,9 +31,29 @@ def ascii_only(text: str) -> str:
     return text.encode("ascii", "replace").decode("ascii")
 
 
-def command(step: Step, windows: bool = False) -> str:
-    """A step as a line to copy: quoted for a POSIX shell, or for PowerShell; ``sudo`` where root is needed."""
+def command(step: Step, machine: Machine | None = None) -> str:
+    """A step as a line to copy, quoted for the shell of that machine: PowerShell on Windows, else a POSIX shell.
+
+    ``sudo`` stands before what needs root, unless root is who runs this: in a container it mostly is, and an image has
+    no sudo.
+    """
+    return " ".join(words(step, machine))
+
+
+def words(step: Step, machine: Machine | None = None) -> list[str]:
+    """The words of ``command``, each quoted; a line may be broken between them."""
     argv = [clean(a) for a in step.argv]
-    if windows:
-        return " ".join(a if PLAIN_WORD.match(a) else "'" + a.replace("'", "''") + "'" for a in argv)
-    return shlex.join([*(["sudo"] if step.root else []), *argv])
+    if machine is not None and machine.os.platform == "windows":
+        quoted = [a if PLAIN_WORD.match(a) else "'" + a.replace("'", "''") + "'" for a in argv]
+        return [
+            *(["&"] if quoted and quoted[0].startswith("'") else []),
+            *quoted,
+        ]  # a quoted word alone is only printed
+    return [shlex.quote(a) for a in [*(["sudo"] if step.root and not _is_root(machine) else []), *argv]]
+
+
+def _is_root(machine: Machine | None) -> bool:
+    if machine is None:
+        return False
+    told = machine.facts.get("root")
+    return told if isinstance(told, bool) else machine.os.container is not None

@@ -45,7 +45,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "status": finding.status,
         "severity": finding.severity,
         "summary": clean(finding.summary),
-        "why": clean(finding.why),
+        "why": clean(finding.why).strip(),
         "evidence": [clean(e) for e in finding.evidence],
         "fix": [_step(s) for s in finding.fix],
         "docs": finding.docs,

@@ -16,10 +16,9 @@ def _property(text: str) -> str:
 
 def as_github(report: Report) -> str:
     """``::error title=code::summary`` lines, then the verdict as a plain line that cannot be a command."""
-    windows = report.machine.os.platform == "windows"
     lines = []
     for finding in report.findings:
-        fix = "\n".join(command(s, windows) if s.argv else clean(s.title) for s in finding.fix)
+        fix = "\n".join(command(s, report.machine) if s.argv else clean(s.title) for s in finding.fix)
         body = clean(finding.summary) + (f"\nfix: {fix}" if fix else "")
         kind = "error" if finding.status == "fail" else "warning"
         lines.append(f"::{kind} title={_property('envcheck ' + finding.code)}::{_data(body)}")

@@ -59,9 +59,8 @@ def _case(result: CheckResult, report: Report) -> str:
 
 
 def _details(code: str, report: Report) -> str:
-    windows = report.machine.os.platform == "windows"
     for finding in report.findings:
         if finding.code == code:
-            steps = [command(s, windows) if s.argv else clean(s.title) for s in finding.fix]
-            return "\n".join([f"why: {clean(finding.why)}", *map(clean, finding.evidence), "fix:", *steps])
+            steps = [command(s, report.machine) if s.argv else clean(s.title) for s in finding.fix]
+            return "\n".join([f"why: {clean(finding.why).strip()}", *map(clean, finding.evidence), "fix:", *steps])
     return ""

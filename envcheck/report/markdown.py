@@ -51,12 +51,12 @@ def _finding(finding: Finding, report: Report) -> list[str]:
         "",
         inline(finding.summary),
         "",
-        f"why: {inline_long(finding.why)}",
+        f"why: {inline_long(finding.why.strip())}",
         "",
     ]
     if finding.evidence:
         lines += [fence("\n".join(clean(e, 300) for e in finding.evidence)), ""]
-    commands = [command(s, windows) for s in finding.fix if s.argv]
+    commands = [command(s, report.machine) for s in finding.fix if s.argv]
     hands = [s for s in finding.fix if not s.argv]
     if commands:
         lines += ["fix:", "", fence("\n".join(commands), "powershell" if windows else "bash")]

@@ -23,13 +23,28 @@ def overview(machine: Machine) -> list[tuple[str, str]]:
 
 
 def details(machine: Machine) -> list[tuple[str, str]]:
-    """A line for each GPU of what changes: memory in use, link, temperature, modes. Only where the driver told it."""
+    """CUDA's libraries and where they come from, each GPU (memory in use, link, modes), variables, free space."""
     told = machine.facts.get("gpu")
-    rows = []
+    rows = [("loads", clean(text, 240)) for text in _libraries(machine)]
     for index, gpu in told.items() if isinstance(told, Mapping) else ():
         if isinstance(gpu, Mapping):
             rows.append((f"gpu {clean(str(index), 4)}", clean(", ".join(_state(gpu)), 240)))
+    variables = [f"{name}={value}" for name, value in machine.env.items() if name not in ("PATH", "HOME")]
+    rows += [("env", clean(text, 240)) for text in variables]
+    disk = machine.facts.get("disk")
+    for path, size in disk.items() if isinstance(disk, Mapping) else ():
+        if isinstance(size, Mapping):
+            rows.append(("space", clean(f"{path}: {size.get('free_mib')} of {size.get('total_mib')} MiB free", 240)))
     return [(name, value) for name, value in rows if value]
+
+
+def _libraries(machine: Machine) -> list[str]:
+    """The copies of CUDA's libraries that torch would load, or (``--deep``) has loaded."""
+    mapped, told = machine.facts.get("mapped_libraries"), machine.facts.get("torch_libraries")
+    if isinstance(mapped, list | tuple) and mapped:
+        return [f"{path} (loaded)" for path in map(str, mapped) if "cud" in path or "nccl" in path or "cublas" in path]
+    rows = [e for e in told if isinstance(e, Mapping)] if isinstance(told, list | tuple) else []
+    return [f"{e.get('name')} {e.get('version') or ''} {e.get('from')}: {e.get('path')}" for e in rows]
 
 
 def _state(gpu: Mapping[str, Any]) -> list[str]:
@@ -44,6 +59,8 @@ def _state(gpu: Mapping[str, Any]) -> list[str]:
         words.append(f"{gpu['temperature_c']} C")
     if gpu.get("compute_mode"):
         words.append(f"compute mode {gpu['compute_mode']}")
+    if gpu.get("driver_model"):
+        words.append(f"driver model {gpu['driver_model']}")
     if gpu.get("persistence_mode"):
         words.append(f"persistence {gpu['persistence_mode']}")
     reasons = gpu.get("throttle_reasons")

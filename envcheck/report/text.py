@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from ..checks.base import CheckResult, Finding, Report
 from ..checks.run import DRIVER_CAUSES
-from .clean import ascii_only, clean, command
+from .clean import ascii_only, clean, words
 from .overview import details, overview
 
 UNICODE = {"pass": "✓", "warn": "!", "fail": "✗", "skip": "–", "unknown": "?", "crash": "?", "timeout": "?"}
@@ -108,7 +108,7 @@ def _finding(pen: _Pen, finding: Finding, report: Report, verbose: int, first: b
     pen.lines.append(pen.paint(head, finding.status, bold=True))
     pen.wrapped(clean(finding.summary), "  ", "  ")
     if first or verbose or finding.status == "fail":
-        pen.wrapped(clean(finding.why), "  why: ", "       ")
+        pen.wrapped(clean(finding.why).strip(), "  why:  ", "        ")
     evidence = [e for e in finding.evidence if e != finding.summary]
     shown = evidence if verbose else evidence[:3]
     for line in shown:
@@ -119,17 +119,29 @@ def _finding(pen: _Pen, finding: Finding, report: Report, verbose: int, first: b
 def _fix(pen: _Pen, finding: Finding, report: Report) -> None:
     if not finding.fix:
         return
-    windows = report.machine.os.platform == "windows"
     pen.lines.append("  fix:")
     for step in finding.fix:
         if step.argv:
             pen.wrapped(f"# {clean(step.title)}", "    ", "    # ")
-            line = command(step, windows)
-            pen.lines.append("    " + (line if pen.unicode else ascii_only(line)))
+            line = _broken(words(step, report.machine), pen.width, report.machine.os.platform == "windows")
+            pen.lines += line if pen.unicode else map(ascii_only, line)
         else:
             pen.wrapped(clean(step.title), "    - ", "      ")
     if any(s.reboot for s in finding.fix):
         pen.lines.append("    (then reboot)")
+
+
+def _broken(command: list[str], width: int, windows: bool) -> list[str]:
+    """A command in lines of the terminal's width that can be copied as they stand: the shell joins them again."""
+    mark = " `" if windows else " \\"
+    lines, line = [], "    " + command[0]
+    for word in command[1:]:
+        if len(line) + 1 + len(word) + len(mark) > width and line.strip():
+            lines.append(line + mark)
+            line = "      " + word
+        else:
+            line += " " + word
+    return [*lines, line]
 
 
 def _missing(pen: _Pen, report: Report) -> None:

@@ -29,7 +29,7 @@ def _device(index: int, item: Mapping[str, Any], machine: Machine) -> Device:
         compute_capability=_text(item.get("compute_capability")),
         memory_mib=_number(item.get("memory_mib")),
         sms=_number(item.get("sms")),
-        tensor_cores=tensor_cores(item, gpu),
+        tensor_cores=tensor_cores(item, gpu or _namesake(item, machine)),
         others=tuple(int(p) for p in others) if isinstance(others, list) else (),
         gpu=gpu,
     )
@@ -43,6 +43,11 @@ def same_card(item: Mapping[str, Any], machine: Machine) -> Gpu | None:
             return gpu
     named = [g for g in machine.gpus if g.name and g.name == name and not g.bus_id]
     return named[0] if len(named) == 1 else None
+
+
+def _namesake(item: Mapping[str, Any], machine: Machine) -> Gpu | None:
+    """A detected GPU of that name, where which one it is could not be told: its chip is the same all the same."""
+    return next((g for g in machine.gpus if g.name and g.name == _text(item.get("name"))), None)
 
 
 def tensor_cores(item: Mapping[str, Any], gpu: Gpu | None) -> int | None:

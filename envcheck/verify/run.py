@@ -26,7 +26,10 @@ from .words import CRASHED, DONE, RAISED, SKIPPED, TIMED_OUT, TrialRun
 
 SCRIPT = Path(__file__).resolve().parent.parent / "probe" / "main.py"
 TOKEN = "ENVCHECK_PROBE"  # environment variable by which a process that left its group is found
-STDERR_LINES, STDERR_CHARS = 12, 4096
+SWEEP_S = 2.0  # seconds that looking through the processes may take
+# room for what compilers say: torch.compile's errors name the command only, the reason stands on stderr
+TEXT_LIMIT = 4100  # characters of what was raised: all that the probe sends
+STDERR_LINES, STDERR_CHARS = 60, 8192
 
 
 class _Lines(threading.Thread):
@@ -147,10 +150,19 @@ def _spawn(python: str, script: Path, write: int, environ: Mapping[str, str]) ->
 
 
 def _sweep(token: str) -> None:
-    """End processes that left the group (their own session) but still carry the token. Linux alone can tell."""
+    """End processes that left the group (their own session) but still carry the token. Linux alone can tell.
+
+    In a thread that is not waited for long: the kernel may keep whoever reads the environment of a process that a
+    driver call holds (both need the same lock), and that must not hold us.
+    """
     if not sys.platform.startswith("linux"):
         return
-    mark = f"{TOKEN}={token}".encode()
+    thread = threading.Thread(target=_kill_marked, args=(f"{TOKEN}={token}".encode(),), daemon=True)
+    thread.start()
+    thread.join(SWEEP_S)
+
+
+def _kill_marked(mark: bytes) -> None:
     for entry in os.listdir("/proc"):
         if not entry.isdigit() or int(entry) == os.getpid():
             continue
@@ -193,7 +205,7 @@ def _outcome(lines: _Lines, rc: int | None, deadline: float, note: str, tail: st
     if "skip" in final:
         return build(SKIPPED, str(final["skip"])[:500], not_applicable=final.get("not_applicable") is True)
     error = final["error"]
-    return build(RAISED, str(error.get("text", ""))[:2000], str(error.get("type", "")))
+    return build(RAISED, str(error.get("text", ""))[:TEXT_LIMIT], str(error.get("type", "")))
 
 
 def _how_it_ended(rc: int) -> str:
@@ -212,7 +224,8 @@ class Probes:
     def __init__(self, python: str, script: Path = SCRIPT, environ: Mapping[str, str] | None = None) -> None:
         self._python = python
         self._script = script
-        self._environ = {**os.environ, **(environ or {})}
+        # compilers and loaders are to speak the language that verify.trouble reads
+        self._environ = {**os.environ, "LC_ALL": "C", **(environ or {})}
         self._spare: Child | None = None
 
     def __enter__(self) -> Probes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..checks.base import FAIL, SKIP, UNKNOWN, Finding
+from ..checks.base import FAIL, SKIP, TIMEOUT, UNKNOWN, Finding
 from ..errors import UsageError
 from ..model import Machine
 from .devices import choose, found_by_probe
@@ -20,7 +20,29 @@ from .words import DONE, Context, Device, Judged, Missing, Rehearsal, Result, Tr
 
 DESCRIBE_DEADLINE = 60.0  # seconds; importing torch from a network file system takes tens of them
 NOTHING_TO_TRY = "looking for a GPU"  # the stage of checks that no process was started for
+NOT_STARTED = "not started"  # the stage of checks that had a GPU and were not tried on it
+END_MARGIN = 1.0  # seconds that killing a process and reading its last words may take
+LEAST = 1.0  # seconds: with less no process is started, since nothing could be told of it
 Progress = Callable[[str], None]
+Heard = Callable[[Verification], None]
+
+
+class Clock:
+    """What is left of a run: each check gets its own deadline, or what is left where that is less."""
+
+    def __init__(self, deadline: float | None) -> None:
+        self.began = time.monotonic()
+        self.deadline = deadline
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    def grant(self, asked: float) -> float | None:
+        """Seconds that a check may take; None where the run has no time left for it."""
+        if self.deadline is None:
+            return asked
+        left = self.deadline - self.seconds() - END_MARGIN
+        return min(asked, left) if left >= LEAST else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +79,9 @@ def required_checks(options: Options) -> tuple[str, ...]:
     return tuple(c.code for c in CHECKS if c.code in options.only) if options.only else REQUIRED
 
 
-def rehearse(options: Options, machine: Machine, progress: Progress) -> Verification:
-    """Every judge on CPU tensors, with a planted fault if one is named."""
-    began = time.monotonic()
+def rehearse(options: Options, machine: Machine, progress: Progress, *, deadline: float | None = None) -> Verification:
+    """Every judge on CPU tensors, with a planted fault if one is named. ``deadline``: seconds for all of it."""
+    clock = Clock(deadline)
     checks = chosen_checks(options)
     context = Context(device=None, machine=machine, rehearsal=True)
     results: list[Result] = []
@@ -67,9 +89,9 @@ def rehearse(options: Options, machine: Machine, progress: Progress) -> Verifica
     with Probes(options.python, options.script) as probes:
         for number, check in enumerate(checks):
             more = number + 1 < len(checks)
-            result, run = _one(probes, check, "cpu", "cpu", context, options, progress, more=more)
+            result, facts = _one(probes, check, "cpu", "cpu", context, options, progress, clock, more=more)
             results.append(result)
-            torch = run.facts.get("torch") or torch
+            torch = facts.get("torch") or torch
     caught_by = tuple(r.code for r in results if r.status == FAIL) if options.plant else ()
     return Verification(
         verdict=verdict_of(results, required_checks(options), rehearsal=True),
@@ -84,36 +106,75 @@ def rehearse(options: Options, machine: Machine, progress: Progress) -> Verifica
             caught=bool(caught_by) if options.plant else None,
             caught_by=caught_by,
         ),
-        seconds=time.monotonic() - began,
+        seconds=clock.seconds(),
     )
 
 
-def verify(options: Options, machine: Machine, progress: Progress) -> Verification:
-    """Describe the devices, then each check on each of them. The machine has an NVIDIA GPU as far as one can tell."""
-    began = time.monotonic()
-    checks, required = chosen_checks(options), required_checks(options)
+def verify(
+    options: Options,
+    machine: Machine,
+    progress: Progress,
+    *,
+    deadline: float | None = None,
+    on_result: Heard | None = None,
+) -> Verification:
+    """Describe the devices, then each check on each of them. The machine has an NVIDIA GPU as far as one can tell.
+
+    ``deadline``: seconds for the whole run. A check that is under way then is ended and says how far it came, those
+    that had no time are ``timeout`` and say so, and what was finished stays. ``on_result`` hears, after each result,
+    the verification as it stands then (that result is its last one): whoever is killed while this runs has what was
+    finished. Its verdict counts required checks that did not run yet as not met.
+    """
+    clock = Clock(deadline)
+    checks = chosen_checks(options)
+    told = _Telling(required_checks(options), machine, clock, on_result)
     with Probes(options.python, options.script) as probes:
-        job = {"check": "describe", "device": 0}
+        granted = clock.grant(min(options.timeout, DESCRIBE_DEADLINE))
+        if granted is None:
+            told.all(_result(c.code, None, _no_time(clock), stage=NOT_STARTED, seconds=0.0) for c in checks)
+            return told.so_far()
         run = probes.run(
-            job, min(options.timeout, DESCRIBE_DEADLINE), more=bool(checks), watch=_watch(progress, "devices")
+            {"check": "describe", "device": 0}, granted, more=bool(checks), watch=_watch(progress, "devices")
         )
+        told.torch = run.facts.get("torch")
         devices = found_by_probe(run.facts, machine)
         if run.outcome != DONE or not devices:
-            results = _nothing_ran(checks, _why_nothing(run), run.stage, run.seconds)
-            selected: Sequence[Device] = ()
+            told.all(_nothing_ran(checks, _why_nothing(run), run.stage, run.seconds))
         else:
-            selected = choose(devices, options.device)
-            results = tuple(_on_devices(probes, checks, selected, machine, options, progress))
-    torch = run.facts.get("torch")
-    return Verification(
-        verdict=verdict_of(results, required),
-        devices=tuple(selected),
-        results=results,
-        machine=machine,
-        required=required,
-        torch=torch if isinstance(torch, Mapping) else {},
-        seconds=time.monotonic() - began,
-    )
+            told.devices = choose(devices, options.device)
+            told.all(_on_devices(probes, checks, told.devices, machine, options, progress, clock))
+    return told.so_far()
+
+
+class _Telling:
+    """The verification as it grows, told to whoever wants to hear."""
+
+    def __init__(self, required: tuple[str, ...], machine: Machine, clock: Clock, heard: Heard | None) -> None:
+        self.torch: Any = None
+        self.devices: Sequence[Device] = ()
+        self._results: list[Result] = []
+        self._required, self._machine, self._clock, self._heard = required, machine, clock, heard
+
+    def all(self, results: Iterable[Result]) -> None:
+        for result in results:
+            self._results.append(result)
+            if self._heard is not None:
+                self._heard(self.so_far())
+
+    def so_far(self) -> Verification:
+        return Verification(
+            verdict=verdict_of(self._results, self._required),
+            devices=tuple(self.devices),
+            results=tuple(self._results),
+            machine=self._machine,
+            required=self._required,
+            torch=self.torch if isinstance(self.torch, Mapping) else {},
+            seconds=self._clock.seconds(),
+        )
+
+
+def _no_time(clock: Clock) -> Judged:
+    return Judged(status=TIMEOUT, summary=f"not started: the time for the whole run ({clock.deadline:g} s) was up")
 
 
 def refuse(options: Options, machine: Machine, findings: Iterable[Finding], why: Judged) -> Verification:
@@ -140,7 +201,7 @@ def _nothing_ran(
     checks: Sequence[Check], why: Judged, stage: str = NOTHING_TO_TRY, seconds: float = 0.0
 ) -> tuple[Result, ...]:
     """The first check carries the reason and its stage; the others were not run."""
-    idle = Judged(status=SKIP, summary="not run: there is no GPU to run it on")
+    idle = Judged(status=SKIP, summary="not run: there is no GPU that it could run on")
     first = [_result(check.code, None, why, stage=stage, seconds=seconds) for check in checks[:1]]
     rest = [_result(check.code, None, idle, stage=NOTHING_TO_TRY, seconds=0.0) for check in checks[1:]]
     return (*first, *rest)
@@ -153,6 +214,7 @@ def _on_devices(
     machine: Machine,
     options: Options,
     progress: Progress,
+    clock: Clock,
 ) -> Iterable[Result]:
     jobs: list[tuple[Check, Device | None]] = [(c, d) for d in devices for c in checks if not c.together]
     jobs += [(c, None) for c in checks if c.together]
@@ -160,12 +222,13 @@ def _on_devices(
         busy = [d for d in (devices if device is None else (device,)) if d.others]
         label = device.index if device else None
         if busy and not options.force:
-            yield _result(check.code, label, _busy(busy), stage="not started", seconds=0.0)
+            yield _result(check.code, label, _busy(busy), stage=NOT_STARTED, seconds=0.0)
             continue
         ordinal = device.ordinal if device else devices[0].ordinal
         context = Context(device=device, machine=machine)
         more = number + 1 < len(jobs)
-        yield _one(probes, check, ordinal, label, context, options, progress, more=more)[0]
+        together = [d.ordinal for d in devices] if device is None else []
+        yield _one(probes, check, ordinal, label, context, options, progress, clock, more=more, together=together)[0]
 
 
 def _busy(devices: Sequence[Device]) -> Judged:
@@ -182,20 +245,27 @@ def _one(
     context: Context,
     options: Options,
     progress: Progress,
+    clock: Clock,
     *,
     more: bool,
-) -> tuple[Result, TrialRun]:
+    together: Sequence[int] = (),
+) -> tuple[Result, Mapping[str, Any]]:
+    """One check in a process of its own: its result, and the figures that it rests upon."""
+    granted = clock.grant(options.timeout)
+    if granted is None:
+        return _result(check.code, label, _no_time(clock), stage=NOT_STARTED, seconds=0.0), {}
     job = {
         "check": check.code,
         "device": ordinal,
+        "devices": list(together),
         "seed": options.seed,
         "quick": options.quick,
         "plant": options.plant,
     }
     name = check.code if label is None or label == "cpu" else f"{check.code} on GPU {label}"
-    run = probes.run(job, options.timeout, more=more, watch=_watch(progress, name))
+    run = probes.run(job, granted, more=more, watch=_watch(progress, name))
     judged = judge(check, run, context)
-    return _result(check.code, label, judged, stage=run.stage, seconds=run.seconds), run
+    return _result(check.code, label, judged, stage=run.stage, seconds=run.seconds), run.facts
 
 
 def judge(check: Check, run: TrialRun, context: Context) -> Judged:

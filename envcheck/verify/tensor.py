@@ -17,9 +17,13 @@ from .rates import packed_ratio, peak_tflops
 from .words import Context, Device, Judged, figures
 
 USED, NOT_USED, NONE, UNDETERMINED = "used", "not used", "none in this GPU", "undetermined"
-GPM_USED, GPM_IDLE = 5.0, 1.0  # percent of tensor pipe activity; a product keeps it above 40, elementwise work at 0
-CLEAR_RATIO = 1.3  # over what the fp32 units alone could give; GeForce from Ampere on reaches only 2 with Tensor Cores
-SHARE_EXPECTED = 0.4  # of the peak at the clock that was seen; large products reach 0.6 to 0.9
+# percent of the time that the tensor pipe was active (nvml.h, NVML_GPM_METRIC_ANY_TENSOR_UTIL): elementwise kernels
+# leave it at 0, large products keep it far above 5 (inferred, not measured here); in between nothing is said
+GPM_USED, GPM_IDLE = 5.0, 1.0
+# over what the fp32 units alone could give (rates.py): healthy GeForce cards from Ampere on reach only 2 with Tensor
+# Cores, since they sum in fp32 at half the rate (GA102 whitepaper)
+CLEAR_RATIO = 1.3
+SHARE_EXPECTED = 0.4  # of the peak at the clock that was seen; large products reach 0.6 to 0.9 (inferred)
 
 # names of kernels on the fp32 units: looked for first, since their names may hold fp16 as the storage type
 SIMT = re.compile(
@@ -68,8 +72,12 @@ def tensor_core_use(
         reasons.append(f"kernel of the fp32 units: {next(k for k in kernels if classify_kernel(k) == 'simt')}")
     if ratio is not None:
         reasons.append(f"fp16 runs {ratio:.2f} times as fast as fp32 (without Tensor Cores at most {packed:g} times)")
-    if verdict == UNDETERMINED and gpm is None:
+    if gpm is None:
         verdict = _without_counter(kinds, ratio, packed, reasons)
+    elif verdict == NOT_USED and _without_counter(kinds, ratio, packed, []) == USED:
+        # a counter that stands still is rather one that this card, driver or slice does not serve
+        reasons.append("the counter contradicts kernel names or speed")
+        verdict = UNDETERMINED
     if tensor_cores is None and verdict == USED and gpm is None:
         return UNDETERMINED, [*reasons, "whether this chip has Tensor Cores could not be told"]
     return verdict, reasons

@@ -66,7 +66,8 @@ KNOWN = (
     _known(r"ncclUnhandledCudaError|ncclSystemError|ncclInternalError|NCCL error", FAIL, "NCCL failed"),
     _known(r"CUDA error|CUDA_ERROR_\w+|cuInit failed", FAIL, "CUDA failed"),
 )
-# torch.compile needs tools besides torch; without them everything else still works, so these warn
+# torch.compile needs tools besides torch; without them everything else still works, so these warn. Texts: triton 2.0 to
+# 3.5 (common/build.py, runtime/build.py, backends/nvidia/driver.py), torch/_inductor/exc.py, gcc, clang and ld
 COMPILE = (
     _known(
         r"Python\.h: No such file|'Python\.h' file not found",
@@ -74,9 +75,14 @@ COMPILE = (
         "torch.compile needs Python.h: install the headers of this Python (python3-dev on Debian and Ubuntu)",
     ),
     _known(
-        r"cannot find -lcuda|libcuda\.so(?!\.1).{0,40}(?:cannot|not) ?found|libcuda\.so cannot found",
+        r"cannot find -l(?::lib)?cuda|libcuda\.so(?!\.1).{0,40}(?:cannot|not) ?found|libcuda\.so cannot found",
         WARN,
         "torch.compile needs the linker's name libcuda.so: make the link beside libcuda.so.1, or run ldconfig",
+    ),
+    _known(
+        r"No such file or directory: '(?:/sbin/)?ldconfig'",
+        WARN,
+        "triton asks ldconfig where libcuda.so.1 is and this system has none: set TRITON_LIBCUDA_PATH to its directory",
     ),
     _known(
         r"Failed to find C compiler|No working C\+\+ compiler|InvalidCxxCompiler|"
@@ -115,12 +121,20 @@ def trouble(check: str, run: TrialRun) -> Judged:
     evidence = (f"{run.kind}: {said}",) if said else (run.kind,)
     if run.stage == "importing torch":
         return Judged(status=FAIL, summary=f"torch cannot be imported: {said}", evidence=evidence)
-    for known in (*COMPILE, *KNOWN) if check == "compile" else KNOWN:
-        if known.pattern.search(run.text) or known.pattern.search(run.kind):
-            text = f"{known.summary}, in: {run.stage} ({said})"
-            na = known.status == SKIP
-            return Judged(status=known.status, summary=text, evidence=evidence, fix=known.fix, not_applicable=na)
+    found = _of_a_compiler(run) if check == "compile" else None
+    found = found or next((k for k in KNOWN if k.pattern.search(run.text) or k.pattern.search(run.kind)), None)
+    if found is not None:
+        text = f"{found.summary}, in: {run.stage} ({said})"
+        na = found.status == SKIP
+        seen = (*evidence, *stderr) if check == "compile" else evidence
+        return Judged(status=found.status, summary=text, evidence=seen, fix=found.fix, not_applicable=na)
     return Judged(status=CRASH, summary=f"{run.kind} in: {run.stage}: {said}", evidence=evidence)
+
+
+def _of_a_compiler(run: TrialRun) -> Known | None:
+    """Triton starts the compiler and raises no more than its command: why it failed stands on stderr alone."""
+    said = (run.kind, run.text, run.stderr)
+    return next((k for k in COMPILE if any(k.pattern.search(text) for text in said)), None)
 
 
 def _one_line(text: str) -> str:

@@ -6,6 +6,7 @@ import hashlib
 import marshal
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,9 +14,69 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-COMMANDS = (
-    *("apt-get", "apt-cache", "dpkg-query", "dpkg", "nvidia-smi", "modprobe", "modinfo"),
-    *("uname", "mokutil", "curl", "dkms", "update-initramfs", "sudo"),
+HERE = Path(__file__).parent
+COMMANDS = ("nvidia-smi", "modprobe", "modinfo", "uname", "mokutil", "curl", "dkms", "sudo", "systemctl", "nvidia-ctk")
+# of each family: the commands that its module in this folder stands for, and where its DKMS puts the module
+FAMILIES = {
+    "apt": (
+        ("apt-get", "apt-cache", "dpkg-query", "dpkg", "dpkg-deb", "update-initramfs"),
+        "updates/dkms/nvidia-current.ko.xz",
+    ),
+    "arch": (("pacman", "mkinitcpio"), "updates/dkms/nvidia.ko.zst"),
+    "suse": (("zypper", "rpm", "gpg", "dracut", "transactional-update"), "updates/nvidia.ko.zst"),
+}
+# What scripts may use of this machine. A real apt-get or update-initramfs must be out of reach of other families.
+TOOLS = (
+    *(
+        "awk",
+        "basename",
+        "bash",
+        "cat",
+        "chmod",
+        "cksum",
+        "cmp",
+        "comm",
+        "cp",
+        "cut",
+        "date",
+        "dirname",
+        "env",
+        "expr",
+        "false",
+    ),
+    *(
+        "find",
+        "grep",
+        "gzip",
+        "head",
+        "id",
+        "install",
+        "ln",
+        "ls",
+        "mkdir",
+        "mktemp",
+        "mv",
+        "od",
+        "python3",
+        "readlink",
+    ),
+    *(
+        "rm",
+        "rmdir",
+        "sed",
+        "sha256sum",
+        "sh",
+        "sleep",
+        "sort",
+        "stat",
+        "tail",
+        "tee",
+        "test",
+        "timeout",
+        "touch",
+        "tr",
+    ),
+    *("true", "uniq", "wc", "xargs"),
 )
 OPEN, PROPRIETARY = "Dual MIT/GPL", "NVIDIA"
 DOWNLOAD = "a keyring\n"
@@ -37,9 +98,13 @@ def module_files(kernel: str, version: str, license_: str) -> dict[str, str]:
 
 
 class World:
-    """``home`` holds ``root`` (the machine's files), ``bin`` (the fakes), ``state`` and the working directory."""
+    """``home`` holds ``root`` (the machine's files), ``bin`` (the fakes), ``state`` and the working directory.
 
-    def __init__(self, home: Path, *, os_id: str, version: str, kernel: str) -> None:
+    ``family`` is the package manager's, a key of FAMILIES. Debian's alone sees this machine's own commands behind the
+    fakes: its worlds serve the user stage's tests too.
+    """
+
+    def __init__(self, home: Path, *, os_id: str, version: str, kernel: str, family: str = "apt") -> None:
         self.home, self.root, self.bin, self.work = home, home / "root", home / "bin", home / "work"
         self.file, self.var = home / "state", home / "var"
         for folder in (self.root, self.bin, self.work, home / "user"):
@@ -47,18 +112,36 @@ class World:
         command = self.bin / "command.py"
         # the system's own where there is one: a test that switches to another user must be able to start it
         python = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
-        command.write_text(f"#!{python} -SE\n" + (Path(__file__).parent / "command.py").read_text())
+        command.write_text(f"#!{python} -SE\n" + (HERE / "command.py").read_text())
         command.chmod(0o755)
-        for name in COMMANDS:
+        for name in ("store.py", f"{family}.py"):
+            (self.bin / name).write_text((HERE / name).read_text())
+        commands, module = FAMILIES[family]
+        for name in (*COMMANDS, *commands):
             (self.bin / name).symlink_to(command)
+        self.path = f"{self.bin}:{os.environ['PATH'] if family == 'apt' else self.tools()}"
         self.put("etc/os-release", f'NAME="x"\nID={os_id}\nVERSION_ID="{version}"\n')
         self.put("proc/sys/kernel/random/boot_id", "first\n")
         self.put("proc/sys/kernel/osrelease", kernel + "\n")
         self.put("lib/modprobe.d/nvidia.conf", "blacklist nouveau\n")
         self.card()
         self.state: dict[str, Any] = {}
-        self.save(installed={}, archive={}, listed=["main"], kernel=kernel, download=DOWNLOAD, dkms=None)
+        self.save(family=family, module=module, kernel=kernel, download=DOWNLOAD, dkms=None)
+        self.save(installed={}, archive={}, listed=["main"])
         self.add_kernel(kernel)
+
+    def tools(self) -> Path:
+        folder = self.home / "tools"
+        folder.mkdir()
+        for name in TOOLS:
+            if found := shutil.which(name):
+                (folder / name).symlink_to(found)
+        return folder
+
+    def link(self, *names: str) -> None:
+        """More commands on PATH."""
+        for name in names:
+            (self.bin / name).symlink_to(self.bin / "command.py")
 
     def card(self, device: str = "0x2684") -> None:
         where = "sys/bus/pci/devices/0000:01:00.0"
@@ -128,8 +211,7 @@ class World:
 
     def env(self, **more: str) -> dict[str, str]:
         keep = {k: v for k, v in os.environ.items() if k in ("LANG", "TMPDIR")}
-        path = f"{self.bin}:{os.environ['PATH']}"
-        return {**keep, "PATH": path, "HOME": str(self.home / "user"), "FAKE_STATE": str(self.file), **more}
+        return {**keep, "PATH": self.path, "HOME": str(self.home / "user"), "FAKE_STATE": str(self.file), **more}
 
     def run(self, script: str, *words: str, env: Mapping[str, str] | None = None, **more: Any) -> Ended:
         file = self.home / "install.sh"

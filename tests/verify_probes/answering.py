@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 
 FD = int(sys.argv[1])
 
@@ -22,6 +23,7 @@ if line.strip():
         log.write(json.dumps(job) + "\n")
     answer = answers.get(job["check"], {"skip": "no answer for " + job["check"]})
     say(stage="answering")
+    time.sleep(answer.pop("sleep", 0))
     if "facts" in answer:
         say(facts=answer["facts"])
         say(done=True)

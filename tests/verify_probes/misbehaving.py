@@ -69,6 +69,22 @@ def garbage():
     os.write(FD, b'\x00\xff\xfe{]\nnull\n[1]\n{"stage": 5}\n{"facts": []}\n{"done": "yes"}\n\xff\xff')
 
 
+def kernel():
+    """Sleeps in the kernel, where no signal reaches: the file lies on tests/stuck_files.py's file system."""
+    os.stat(os.environ["STUCK_FILE"])
+
+
+def build():
+    """As triton does: starts the compiler, which says on stderr what is wrong, and raises its command only."""
+    sys.stderr.write("LC_ALL=" + os.environ["LC_ALL"] + "\n")
+    sys.stderr.flush()
+    arguments = json.loads(os.environ["BUILD"])
+    try:
+        subprocess.check_call(["cc", *arguments])
+    except (OSError, subprocess.CalledProcessError) as error:
+        say(error={"type": type(error).__name__, "text": str(error)})
+
+
 def flood():
     block = b"x" * 65536
     while True:

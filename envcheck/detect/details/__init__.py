@@ -13,7 +13,7 @@ from typing import Any
 from ...host import Host
 from ...model import Machine
 from ..python import Found
-from . import devices, environment, kernel, loader, memory
+from . import containers, devices, environment, indexes, kernel, loader, manager, memory
 
 Run = Callable[..., Any]
 
@@ -33,7 +33,13 @@ class Early:
         if found is not None:
             self._add(run("environment", {}, environment.gather, host, machine_os, found))
         if machine_os.platform == "windows":
-            self._add(run("vcruntime", {}, environment.vcruntime, host))
+            from . import windows
+
+            self._add(run("windows", {}, windows.gather, host, found))
+        if machine_os.platform == "macos":
+            from . import macos
+
+            self._add(run("macos", {}, macos.gather, host, found))
 
     def _add(self, facts: Mapping[str, Any]) -> None:
         self.facts.update(facts)
@@ -58,6 +64,7 @@ def late(host: Host, machine: Machine, found: Found | None, run: Run) -> dict[st
         facts.update(run("kernel", {}, kernel.gather, host, machine))
         facts.update(run("devices", {}, devices.on_the_bus, host, machine))
         facts.update(run("libraries", {}, loader.gather, host, machine, found))
+        facts.update(run("containers", {}, containers.gather, host, machine))
         hidden = facts.pop("hidden_acs", None)
         if hidden:
             facts["unseen"] = {**facts.get("unseen", {}), "PCIe ACS": hidden}
@@ -65,4 +72,7 @@ def late(host: Host, machine: Machine, found: Found | None, run: Run) -> dict[st
     if strangers:
         facts["unknown_uuids"] = strangers
     facts.update(run("tools", {}, environment.tools, host, machine, found))
+    facts.update(run("indexes", {}, indexes.gather, host, found))
+    if found is not None:
+        facts.update(run("manager", {}, manager.gather, host, found, machine.tools))
     return facts

@@ -31,13 +31,15 @@ done
 if [ -c /dev/nvidiactl ] && [ -r /dev/nvidiactl ] && [ -w /dev/nvidiactl ]; then
   if (exec 3<>/dev/nvidiactl) 2>/dev/null; then echo "open yes /dev/nvidiactl"; else echo "open no /dev/nvidiactl"; fi
 fi
+echo "uid $(id -u)"
 echo done
+df -Pk /dev/shm /tmp 2>/dev/null
 """
 _NODE = re.compile(r"c([rwxsStT-]{9})[+.@]? +\d+ +(\S+) +(\S+) +(\d+, *\d+) .*?(/dev/\S+)$")
 
 
 def look(host: Host) -> dict[str, Any]:
-    """``device_nodes`` (with what this user may do), ``cpu_flags`` and ``shm_mount``; empty without a shell."""
+    """``device_nodes``, ``root``, ``cpu_flags``, ``shm_mount`` and ``disk``; {} without a shell."""
     result = host.run(["/bin/sh", "-c", SCRIPT], TIMEOUT, label=LABEL)
     return parse_look(result.stdout) if "done" in result.stdout.split() else {}
 
@@ -50,6 +52,10 @@ def parse_look(text: str) -> dict[str, Any]:
     crw-rw---- 1 root video 195, 0 Oct  6 17:59 /dev/nvidia0
     access no /dev/nvidia0
     open yes /dev/nvidiactl
+    uid 1000
+    done
+    Filesystem     1024-blocks  Used Available Capacity Mounted on
+    shm                  65536     0     65536       0% /dev/shm
     """
     nodes: dict[str, dict[str, Any]] = {}
     facts: dict[str, Any] = {}
@@ -61,11 +67,16 @@ def parse_look(text: str) -> dict[str, Any]:
             nodes[path] = {"path": path, "mode": "c" + mode, "owner": owner, "group": group, "device": device}
         elif words[1:2] == ["/dev/shm"]:
             facts["shm_mount"] = line
+        elif len(words) == 6 and words[4].endswith("%") and words[1].isdigit() and words[3].isdigit():
+            size = {"total_mib": int(words[1]) >> 10, "free_mib": int(words[3]) >> 10}
+            facts.setdefault("disk", {})[words[5]] = size
         elif line.startswith("flags"):
             facts["cpu_flags"] = line.partition(":")[2].split()
         elif len(words) == 3 and words[0] in ("access", "open"):
             key = "accessible" if words[0] == "access" else "opens"
             nodes.setdefault(words[2], {"path": words[2]})[key] = words[1] == "yes"
+        elif len(words) == 2 and words[0] == "uid" and words[1].isdigit():
+            facts["root"] = int(words[1]) == 0
     facts["device_nodes"] = list(nodes.values())
     return facts
 

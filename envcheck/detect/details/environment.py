@@ -50,7 +50,11 @@ SHADOWED = (
     "typing",
     "warnings",
 )
-_REQUIRES = re.compile(r"^Requires-Dist: (nvidia-[\w-]+|triton|pytorch-triton) ?\(?==([\d.]+)", re.MULTILINE)
+_REQUIRES = re.compile(r"^Requires-Dist: (nvidia-[\w-]+|triton|pytorch-triton) ?\(?==([\d.]+)(.*)$", re.MULTILINE)
+# compiled against one torch, and says against which: in its version, or by an exact requirement
+_EXTENSIONS = ("flash-attn", "xformers", "vllm", "causal-conv1d", "mamba-ssm", "torch-scatter", "torch-sparse")
+_NEEDS_TORCH = re.compile(r"^Requires-Dist: torch ?\(?==(\d+\.\d+(?:\.\d+)?)\)?\s*$", re.MULTILINE)
+_BUILT_FOR = re.compile(r"\+.*?(?:pt|torch)(\d)\.?(\d{1,2})", re.IGNORECASE)
 _CODE_CC = re.compile(r"^PYTORCH_RELEASES_CODE_CC\b[^=\n]{0,200}=\s*(\{.*?^\})", re.MULTILINE | re.DOTALL)
 
 
@@ -63,7 +67,8 @@ def gather(host: Host, os: OS, found: Found) -> dict[str, Any]:
         facts["duplicates"] = {"torch": copies}
     owner = next((d for d, names in places if "torch" in names), None)
     if owner is not None:
-        facts.update(_wheel(host, owner, places))
+        facts.update(_wheel(host, os, owner, places))
+    facts["extensions"] = _extensions(host, places)
     hidden = host.listdir(".", tuple(f"{name}.py" for name in SHADOWED))
     if hidden is not None:
         facts["shadowing_files"] = list(hidden)
@@ -91,7 +96,35 @@ def _copies(host: Host, found: Found, places: list[tuple[str, tuple[str, ...]]])
     return copies
 
 
-def _wheel(host: Host, directory: str, places: list[tuple[str, tuple[str, ...]]]) -> dict[str, Any]:
+def _extensions(host: Host, places: list[tuple[str, tuple[str, ...]]]) -> list[dict[str, str]]:
+    """``[{"name", "version", "torch"}]``: compiled packages, and the torch that each was built for."""
+    out = []
+    for directory, _ in places:
+        names = host.listdir(directory, tuple(f"{n.replace('-', '[-_]')}-[0-9]*.dist-info" for n in _EXTENSIONS)) or ()
+        for name in names:
+            for package, version in parse_dist_names([name]).items():
+                text = "" if _BUILT_FOR.search(version) else host.read_text(f"{directory}/{name}/METADATA") or ""
+                wanted = built_for(version, text)
+                if wanted:
+                    out.append({"name": package, "version": version, "torch": wanted})
+    return out
+
+
+def built_for(version: str, metadata: str) -> str | None:
+    """``2.5`` of flash-attn's ``2.7.4.post1+cu12torch2.5cxx11abiFALSE`` or torch-scatter's ``2.1.2+pt25cu124``.
+
+    Else what the metadata requires exactly (xFormers, vLLM)::
+
+    Requires-Dist: torch==2.5.1
+    """
+    match = _BUILT_FOR.search(version)
+    if match:
+        return f"{match[1]}.{match[2]}"
+    required = _NEEDS_TORCH.search(metadata.partition("\n\n")[0])
+    return required[1] if required else None
+
+
+def _wheel(host: Host, os: OS, directory: str, places: list[tuple[str, tuple[str, ...]]]) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     said = parse_version_py(host.read_text(f"{directory}/torch/version.py") or "")
     if "cuda" in said:
@@ -104,9 +137,9 @@ def _wheel(host: Host, directory: str, places: list[tuple[str, tuple[str, ...]]]
             installed.setdefault(name, version)
     text = host.read_text(f"{directory}/{info}/METADATA") if info else None
     if text is not None:
-        facts["pins"] = parse_pins(text, installed)
+        facts["pins"] = parse_pins(text, installed, os.platform or "linux", os.arch or "")
     libs = [host.listdir(f"{d}/nvidia/cudnn/lib", ("libcudnn.so*",)) for d, _ in places]
-    libs.append(host.listdir(f"{directory}/torch/lib", ("libcudnn*",)))
+    libs.append(host.listdir(f"{directory}/torch/lib", ("libcudnn*", "cudnn*64_*.dll")))
     if text is not None or any(x is not None for x in libs):
         facts["bundled"] = {"cudnn": any(libs)}
     archs = parse_code_cc(host.read_text(f"{directory}/torch/cuda/__init__.py") or "")
@@ -115,18 +148,30 @@ def _wheel(host: Host, directory: str, places: list[tuple[str, tuple[str, ...]]]
     return facts
 
 
-def parse_pins(text: str, installed: dict[str, str]) -> list[dict[str, str | None]]:
+def parse_pins(
+    text: str, installed: dict[str, str], platform: str = "linux", arch: str = "x86_64"
+) -> list[dict[str, str | None]]:
     """Wheels that torch's metadata pins and that are installed in another version, or not at all (``have`` None)::
 
     Requires-Dist: nvidia-cudnn-cu12==9.1.0.70; platform_system == "Linux" and platform_machine == "x86_64"
     Requires-Dist: triton (==2.0.0) ; platform_system == "Linux" and platform_machine == "x86_64"
     """
     found = []
-    for name, wanted in _REQUIRES.findall(text.partition("\n\n")[0]):
+    for name, wanted, marker in _REQUIRES.findall(text.partition("\n\n")[0]):
+        if not _here(marker, platform, arch):
+            continue
         have = installed.get(normal_name(name))
         if have is None or have.split("+")[0] != wanted.rstrip("."):
             found.append({"name": normal_name(name), "wanted": wanted.rstrip("."), "have": have})
     return found
+
+
+def _here(marker: str, platform: str, arch: str) -> bool:
+    """The two conditions that torch's wheels use; wheels of one platform carry the others' requirements too."""
+    system = re.search(r"platform_system == [\"'](\w+)[\"']", marker)
+    machine = re.search(r"platform_machine == [\"'](\w+)[\"']", marker)
+    named = {"linux": "Linux", "windows": "Windows", "macos": "Darwin"}.get(platform)
+    return (system is None or system[1] == named) and (machine is None or not arch or machine[1] == arch)
 
 
 def parse_code_cc(text: str) -> dict[str, dict[str, list[int]]]:
@@ -172,10 +217,3 @@ def tools(host: Host, machine: Machine, found: Found | None) -> dict[str, Any]:
     if home:
         facts["cuda_home"] = {"path": home, "nvcc": any(host.exists(f"{home}/bin/{n}") for n in ("nvcc", "nvcc.exe"))}
     return facts
-
-
-def vcruntime(host: Host) -> dict[str, Any]:
-    """Whether Windows has the Visual C++ runtime; null where it has not."""
-    root = host.environ.get("SystemRoot", r"C:\Windows")
-    paths = (rf"{root}\System32\msvcp140.dll", rf"{root}\System32\vcruntime140_1.dll")
-    return {"vcruntime": "installed" if all(host.exists(p) for p in paths) else None}

@@ -157,7 +157,7 @@ def parse_dkms(text: str) -> list[dict[str, str]]:
 def _packages(host: Host, os: OS) -> dict[str, Any]:
     """Installed packages of the driver, with the distribution's own tool."""
     if os.family == "debian" and host.which("dpkg-query"):
-        wanted = ("libnvidia-*", "nvidia-*", "cuda-drivers*")
+        wanted = ("libnvidia-*", "nvidia-*", "cuda-drivers*", "linux-modules-nvidia-*")
         argv = ["dpkg-query", "-W", "-f", "${db:Status-Abbrev} ${Package} ${Version}\\n", *wanted]
         text = host.run(argv, TIMEOUT, label=("dpkg-query", "nvidia")).stdout
         rows = re.findall(r"^ii  ?([\w.+-]{3,80}) (\S{1,80})$", text, re.MULTILINE)

@@ -26,6 +26,16 @@ WHEELS = {
     "libnvrtc": "nvidia-cuda-nvrtc",
     "libcusparse": "nvidia-cusparse",
 }
+# the same libraries as Windows names them: libcudnn.so.9 is cudnn64_9.dll there
+NAMES_OF_DLLS = {
+    "cudnn64_": "libcudnn",
+    "cublas64_": "libcublas",
+    "cublasLt64_": "libcublasLt",
+    "nvJitLink_": "libnvJitLink",
+    "cudart64_": "libcudart",
+    "nvrtc64_": "libnvrtc",
+    "cusparse64_": "libcusparse",
+}
 STEMS = (*WHEELS, "libcuda", "libcupti", "libstdc++", "libnvidia-ml")
 PATTERNS = tuple(f"{stem}.so*" for stem in STEMS)
 _NAME = re.compile(r"(lib[\w+-]+)\.so(?:\.(\d[\d.]*))?$")
@@ -43,6 +53,8 @@ def gather(host: Host, machine: Machine, found: Found | None) -> dict[str, Any]:
     elif early:
         facts["loaded_libraries"] = early
     facts["library_conflicts"] = conflicts(early, machine)
+    if found is not None and machine.torch is not None and machine.torch.cuda:
+        facts["torch_libraries"] = _for_torch(host, found, machine, early, cached or [])
     compat = _compat(host, [*early, *(cached or ())])
     if compat:
         facts["compat"] = compat
@@ -50,6 +62,53 @@ def gather(host: Host, machine: Machine, found: Found | None) -> dict[str, Any]:
     if lacks is not None:
         facts["libstdcxx_lacks"] = lacks
     return facts
+
+
+# where a library lies in the wheels, below site-packages: one folder each until CUDA 12, one for all in CUDA 13
+FOLDERS = {
+    "libcudnn": ("nvidia/cudnn/lib",),
+    "libcublas": ("nvidia/cublas/lib", "nvidia/cu13/lib"),
+    "libcublasLt": ("nvidia/cublas/lib", "nvidia/cu13/lib"),
+    "libnvJitLink": ("nvidia/nvjitlink/lib", "nvidia/cu13/lib"),
+    "libnccl": ("nvidia/nccl/lib",),
+    "libcudart": ("nvidia/cuda_runtime/lib", "nvidia/cu13/lib"),
+}
+BY_RUNPATH = ("libnvJitLink",)  # wanted by a wheel, whose DT_RUNPATH comes after LD_LIBRARY_PATH
+
+
+def _for_torch(
+    host: Host, found: Found, machine: Machine, early: list[dict[str, Any]], cached: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """``torch_libraries``: of each library the copy that torch would get, in the loader's own order."""
+    sites = [d for d in found.path if "-packages" in d]
+    out = []
+    for stem, folders in FOLDERS.items():
+        named = re.compile(re.escape(stem) + r"\.so(\.\d+)?$")
+        own = _own_copies(host, stem, [f"{d}/{f}" for d in sites for f in (*folders, "torch/lib")], machine)
+        if found.python.environment == "conda" and found.prefix:
+            own += _own_copies(host, stem, [f"{found.prefix}/lib"], machine)
+        outside = [e for e in early if named.match(e["name"])]
+        preload = [e for e in outside if e["from"] == "LD_PRELOAD"]
+        rest = [e for e in outside if e["from"] != "LD_PRELOAD"]
+        ordered = [*preload, *rest, *own] if stem in BY_RUNPATH else [*preload, *own, *rest]
+        ordered += [e for e in cached if named.match(e["name"])]
+        out += ordered[:1]
+    return out
+
+
+def _own_copies(host: Host, stem: str, directories: list[str], machine: Machine) -> list[dict[str, Any]]:
+    """A library of the environment: its version by a longer file name beside it, else by its wheel's."""
+    out = []
+    for directory in directories:
+        names = host.listdir(directory, (f"{stem}.so*", f"{stem}-*.so*")) or ()
+        # wheels of old torch carry a hash in the name: libcudart-d0da41ae.so.11.0
+        name = next((n for n in names if re.fullmatch(re.escape(stem) + r"(?:-[0-9a-f]{8})?\.so\.\d[\d.]*", n)), None)
+        if name:
+            wheel = wheel_of(machine, WHEELS[stem])[1] if "/nvidia/" in directory else None
+            origin = "wheel" if "/nvidia/" in directory else "torch" if directory.endswith("/torch/lib") else "conda"
+            version = version_of(name, names) or wheel
+            out.append({"name": name, "path": f"{directory}/{name}", "from": origin, "version": version})
+    return out
 
 
 def _paths(host: Host) -> list[dict[str, Any]]:
@@ -147,3 +206,10 @@ def _libstdcxx(host: Host, early: list[dict[str, Any]], found: Found | None) -> 
     if have is None or _numbers(have) >= _numbers(wanted):
         return []
     return [f"GLIBCXX_3.4.{wanted.rpartition('.')[2]}"]
+
+
+def dll_entry(path: str) -> dict[str, Any]:
+    """An entry of ``loaded_libraries`` for a DLL: the number in its name is CUDA's, or cuDNN's, major (and minor)."""
+    name = path.rpartition("\\")[2]
+    number = re.search(r"_(\d{1,3})(?:_\d+)?\.dll$", name)
+    return {"name": name, "path": path, "from": "PATH", "version": number[1] if number else None}

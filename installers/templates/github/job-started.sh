@@ -2,7 +2,7 @@
 # Pre-job hook of a self-hosted GitHub Actions runner: a job starts only on a machine whose GPU works.
 #
 # Set it up once per runner, as the user that the runner runs as:
-#   python3 -m venv /opt/envcheck && /opt/envcheck/bin/python -m pip install ./gpu_envcheck-*.whl   # a wheel of yours
+#   python3 -I -m venv /opt/envcheck && /opt/envcheck/bin/python -I -m pip install ./gpu_envcheck-*.whl   # a wheel of yours
 #   sudo install -D -m 0644 policy.toml /etc/envcheck/policy.toml
 #   sudo install -D -m 0755 job-started.sh /opt/envcheck/job-started.sh
 #   echo 'ACTIONS_RUNNER_HOOK_JOB_STARTED=/opt/envcheck/job-started.sh' >> .env       # in the runner's folder; restart it

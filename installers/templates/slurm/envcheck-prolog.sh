@@ -1,4 +1,4 @@
-#!/usr/bin/env bash
+#!/bin/bash
 # Slurm Prolog: keeps a job off a node whose GPU is broken.   slurm.conf:  Prolog=/etc/slurm/envcheck-prolog.sh
 #
 # slurmd runs it as root, without a PATH; a code other than 0 drains the node and requeues the job. So only what is sure
@@ -24,5 +24,5 @@ if [[ $status -ne 1 ]]; then
 fi
 logger -t envcheck "prolog: $said"
 node=${SLURMD_NODENAME:-$(hostname -s)}
-scontrol update "NodeName=$node" State=DRAIN "Reason=envcheck: $said" || logger -t envcheck "prolog: scontrol failed"
+timeout 10 scontrol update "NodeName=$node" State=DRAIN "Reason=envcheck: $said" || logger -t envcheck "prolog: scontrol failed"
 exit 1

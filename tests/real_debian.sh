@@ -1,0 +1,167 @@
+#!/usr/bin/env bash
+# The Debian recipe for real, without a GPU: debootstrap makes a machine with two kernels, a script of `envcheck plan`
+# installs Debian's own driver in it, and what DKMS built is read back with modinfo. Not run by pytest.
+#
+# usage: bash tests/real_debian.sh bookworm|trixie FOLDER MIRROR
+#
+# ONE_KERNEL=1 leaves the second kernel out, and with it half of the compiling.
+#
+# Needs root, debootstrap, about 4 GB in FOLDER (which must be new), and the network. Exit code 0 only if all points
+# hold; the report (markdown) goes to stdout, what the commands said to FOLDER/log.
+#
+# Points name functions in arguments, and single quotes keep words for the shell inside:
+# shellcheck disable=SC2329,SC2016
+set -Eeuo pipefail
+suite=${1:-} folder=${2:?FOLDER, which must be new} mirror=${3:?MIRROR, the address above /debian and /debian-security}
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+envcheck=$here/.venv/bin/envcheck
+# either module would drive this card; installers/debian-archive.json says why Debian's own is the proprietary one
+module=proprietary package=nvidia-kernel-dkms card='NVIDIA GeForce RTX 4090' device=0x2684
+case $suite in
+  bookworm) version=12 branch=535 ;;
+  trixie) version=13 branch=550 ;;
+  *)
+    echo "usage: bash tests/real_debian.sh bookworm|trixie FOLDER MIRROR; not: $suite" >&2
+    exit 2
+    ;;
+esac
+mkdir -- "$folder"
+folder=$(cd -- "$folder" && pwd)
+root=$folder/machine log=$folder/log failed=0
+
+# In mount and PID namespaces of its own: nothing stays mounted and nothing stays running, whatever happens.
+inside() {
+  unshare --mount --pid --fork --kill-child bash -c \
+    'mount -t proc proc "$0/proc" && mount -t devpts devpts "$0/dev/pts" && exec chroot "$0" "$@"' "$root" \
+    env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C "$@" </dev/null
+}
+
+quietly() { "$@" >>"$log" 2>&1; }
+
+# point TEXT COMMAND...: one line of the report.
+point() {
+  local text=$1 code=0
+  shift
+  "$@" >>"$log" 2>&1 || code=$?
+  if ((code)); then
+    failed=1
+    printf '| %s | DOES NOT HOLD |\n' "$text"
+  else
+    printf '| %s | holds |\n' "$text"
+  fi
+}
+
+# kernel_of VERSION: the image that this version of the metapackage stands for.
+kernel_of() { inside apt-cache show "linux-image-amd64=$1" | awk '$1 == "Depends:" { print $2; exit }'; }
+
+make_machine() {
+  quietly debootstrap --variant=minbase "$suite" "$root" "$mirror/debian"
+  rm -f -- "$root/etc/apt/sources.list"
+  # no power cut is to be survived here
+  echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/unsafe-io"
+  local signer=/usr/share/keyrings/debian-archive-keyring.gpg
+  {
+    printf 'Types: deb\nURIs: %s/debian\nSuites: %s %s-updates\n' "$mirror" "$suite" "$suite"
+    printf 'Components: main non-free-firmware\nSigned-By: %s\n\n' "$signer"
+    printf 'Types: deb\nURIs: %s/debian-security\nSuites: %s-security\n' "$mirror" "$suite"
+    printf 'Components: main non-free-firmware\nSigned-By: %s\n' "$signer"
+  } >"$root/etc/apt/sources.list.d/debian.sources"
+  quietly inside apt-get update
+  local older newest
+  newest=$(kernel_of "$(inside apt-cache policy linux-image-amd64 | awk '/Candidate:/ { print $2 }')")
+  older=$(kernel_of "$(inside apt-cache madison linux-image-amd64 | awk 'END { print $3 }')")
+  if [[ -n ${ONE_KERNEL:-} ]]; then older=$newest; fi
+  quietly inside env DEBIAN_FRONTEND=noninteractive apt-get install -y "$older" linux-image-amd64
+  running=${older#linux-image-}
+  # what a boot of that kernel would answer, and the card that sysfs would show
+  printf '#!/bin/sh\nif [ "$*" = -r ]; then echo %s; else exec /bin/uname "$@"; fi\n' "$running" >"$root/usr/local/bin/uname"
+  chmod 0755 "$root/usr/local/bin/uname"
+  local slot=$root/sys/bus/pci/devices/0000:01:00.0
+  mkdir -p -- "$slot"
+  printf '0x10de\n' >"$slot/vendor"
+  printf '%s\n' "$device" >"$slot/device"
+  printf '0x030000\n' >"$slot/class"
+}
+
+packages() { inside dpkg-query -W -f '${Package} ${Version} ${db:Status-Abbrev}\n'; }
+
+# Files of the machine without what every use of apt and dkms leaves: caches, lists, logs, backups of dpkg's status.
+files() {
+  (cd -- "$root" && find . -xdev \( -path ./proc -o -path ./var/cache -o -path ./var/lib/apt -o -path ./var/log \
+    -o -path ./var/lib/dpkg -o -path ./var/backups -o -path ./tmp -o -path ./root/install.sh \) -prune -o -type f -print | sort)
+}
+
+# script WORDS...: the install script; its output is kept as FOLDER/said.
+script() {
+  local code=0
+  inside bash /root/install.sh "$@" >"$folder/said" 2>&1 || code=$?
+  cat -- "$folder/said" >>"$log"
+  printf '%s\n' "$code" >"$folder/code"
+}
+
+ended() { [[ $(cat "$folder/code") == "$1" ]]; }
+ran_nothing() { ! grep -q '^envcheck: + ' "$folder/said"; }
+
+# check FUNCTION ARGUMENT...: one of the script's own checks, as the script calls it.
+check() {
+  inside bash -c 'source /root/functions.sh; exec 3>&2; ec_plan_constants; EC_TMP=$(mktemp -d); "$@"' bash "$@"
+}
+
+fails() { ! "$@"; }
+same() { diff -- "$1" "$2"; }
+kernels() { (cd -- "$root/boot" && printf '%s\n' vmlinuz-*) | sed 's/^vmlinuz-//' | sort -V; }
+module_files() { (cd -- "$root" && find "lib/modules/$1" -name 'nvidia-current.ko*' -o -name 'nvidia.ko*'); }
+
+make_machine
+"$envcheck" plan --torch latest --os "debian-$version" --gpu "$card" --driver-branch "$branch" \
+  -o "$root/root/install.sh" 2>>"$log"
+sed '$d' "$root/root/install.sh" | sed '/^{ ec_main/d' >"$folder/functions.sh"
+
+printf '## Debian %s (%s), %s module of branch %s, %s\n\n' "$version" "$suite" "$module" "$branch" "$(date -u +%Y-%m-%d)"
+printf 'GPU: %s\n\nkernels: %s; "running": %s\n\n' "$card" "$(kernels | tr '\n' ' ' | sed 's/ $//')" "$running"
+packages >"$folder/packages-before"
+printf '| point | |\n|---|---|\n'
+files >"$folder/files-before"
+script --stage system --dry-run
+point 'dry run: exit code 0' ended 0
+files >"$folder/files-dry"
+point 'dry run: not one file changed' same "$folder/files-before" "$folder/files-dry"
+cp -- "$folder/functions.sh" "$root/root/functions.sh"
+point 'before: the checks see no package' fails check ec_packages_installed "$package" libcuda1 nvidia-smi
+point 'before: the checks see no module' fails check ec_modules_built "$branch" "$module"
+rm -f -- "$root/root/functions.sh"
+script --stage system --yes
+point 'first run: exit code 10 (a reboot is needed: no module can be loaded here)' ended 10
+point 'the archives were added and the packages resolved, downloaded and installed' grep -q "install -y $package" "$folder/said"
+cp -- "$folder/functions.sh" "$root/root/functions.sh"
+point "ec_packages_installed sees $package, libcuda1, nvidia-smi, nvidia-persistenced" check ec_packages_installed "$package" libcuda1 nvidia-smi nvidia-persistenced
+point 'ec_have_kernel_headers sees the headers of the running and of the newest kernel' check ec_have_kernel_headers
+point "ec_modules_built sees branch $branch, $module, for every kernel" check ec_modules_built "$branch" "$module"
+point 'and does not take them for another branch' fails check ec_modules_built 999 "$module"
+point 'nor for the open flavour' fails check ec_modules_built "$branch" open
+point 'ec_nouveau_blocked sees the blacklist of the packages' check ec_nouveau_blocked
+point 'ec_driver_ready says no: nothing is loaded' fails check ec_driver_ready "$branch" "$module"
+point 'libcuda.so.1 is in the loader cache' bash -c "chroot '$root' ldconfig -p | grep -q 'libcuda\.so\.1 '"
+for kernel in $(kernels); do
+  for file in $(module_files "$kernel"); do
+    printf '| modinfo of %s for %s: version, license, vermagic | %s, %s, %s |\n' "${file##*/}" "$kernel" \
+      "$(inside modinfo -F version "/$file")" "$(inside modinfo -F license "/$file")" "$(inside modinfo -F vermagic "/$file" | cut -d' ' -f1)"
+  done
+done
+rm -f -- "$root/root/functions.sh"
+packages >"$folder/packages-with"
+script --stage system --yes
+point 'second run: exit code 10 again, the reboot is still to come' ended 10
+point 'second run: not one command' ran_nothing
+packages >"$folder/packages-second"
+point 'second run: not one package changed' same "$folder/packages-with" "$folder/packages-second"
+script --stage undo --yes
+point 'undo: exit code 0' ended 0
+packages >"$folder/packages-after"
+files >"$folder/files-after"
+point 'undo: dpkg knows the very packages of before, no more and no less' same "$folder/packages-before" "$folder/packages-after"
+printf '\npackages: %s before, %s with the driver, %s after undo\n' \
+  "$(wc -l <"$folder/packages-before")" "$(wc -l <"$folder/packages-with")" "$(wc -l <"$folder/packages-after")"
+printf 'installed: %s\n' "$(grep -E "^($package|libcuda1|nvidia-smi|nvidia-persistenced|dkms|gcc) " "$folder/packages-with" | awk '{ printf "%s%s %s", s, $1, $2; s = ", " }')"
+printf '\nfiles that undo left (`<` gone, `>` new; caches, lists and logs not counted):\n\n```\n%s\n```\n\n' "$(diff "$folder/files-before" "$folder/files-after" | grep '^[<>]' || true)"
+exit "$failed"
