@@ -11,6 +11,7 @@ from .details import entries, mapping
 from .fixes import Steps, by_hand, cuda_torch, current_build, step
 from .judge import fact, judge
 from .known import limit, old_tags
+from .offered import begins_later, not_found
 from .place import WHEELS, packages, place
 from .view import View, less, nums
 
@@ -27,7 +28,7 @@ def wrong_wheel_index(v: View) -> Outcome:
     """
     tags = {row.tag for row in (v.matrix.builds(v.platform) if v.platform else ())}
     hit = v.text.find(r"download\.pytorch\.org/whl/(?:nightly/|test/)?((?:cu|rocm|xpu|cpu)[\d.]*)")
-    wanted = _not_found(v)
+    wanted = not_found(v)
     if wanted is None or (nums(wanted[0]) or (2,)) < (2,):
         tags |= old_tags(v.matrix)
     absent = hit is not None and hit[1].startswith("cu") and bool(tags) and hit[1] not in tags
@@ -46,7 +47,7 @@ def wrong_wheel_index(v: View) -> Outcome:
         "the index in the command does not have that wheel",
         facts=facts,
         # pip lists what PyPI has for this Python: where it lists nothing of a variant that exists, the Python is wrong
-        at_most=SUPPORTING if nothing else STRONG if not unlisted and _begins_later(v) else 100,
+        at_most=SUPPORTING if nothing else STRONG if not unlisted and begins_later(v) else 100,
         looked=v.fact("pip_indexes") is not None,
         quiet="no configured index is in the way",
         fix=lambda: _other_index(v),
@@ -73,32 +74,6 @@ def _other_index(v: View) -> Steps:
     return (*by_hand(f"take that index out of {places} ({' and '.join(sorted(kinds))} read it)"), *cuda_torch(v))
 
 
-def _not_found(v: View) -> tuple[str, tuple[str, ...] | None] | None:
-    """What pip did not find of torch and what it offers instead; () for none, None where it did not say."""
-    install = v.fact("install")
-    refused = install.get("not_found") if isinstance(install, dict) else None
-    for entry in refused or ():
-        name, _, version = str(entry.get("requirement", "")).partition("==")
-        if name.strip().lower() in ("torch", "pytorch") and nums(version.lstrip("=")):
-            versions = entry.get("versions")
-            return version.lstrip("="), None if versions is None else tuple(map(str, versions))
-    return None
-
-
-def _begins_later(v: View) -> str:
-    """The oldest release that pip offers this Python, where it is newer than the one asked for.
-
-    The source packages of 2017 (0.1.2) are what is left where no wheel at all fits.
-    """
-    wanted = _not_found(v)
-    if wanted is None or not wanted[1]:
-        return ""
-    offered = sorted((k, o) for o in wanted[1] if (k := nums(o)) and k > (0, 2))
-    if not offered:
-        return wanted[1][0] if (nums(wanted[0]) or ()) > (0, 2) else ""
-    return offered[0][1] if offered[0][0] > (nums(wanted[0]) or (99,)) else ""
-
-
 def python_without_wheel(v: View) -> Outcome:
     """This Python has no wheel of that torch.
 
@@ -118,7 +93,7 @@ def python_without_wheel(v: View) -> Outcome:
         r"from versions|No matching distribution|satisfies the requirement|not a supported wheel|no wheels with"
     )
     offered = {p for r in (v.matrix.builds(v.platform) if v.platform else ()) for p in r.pythons}
-    later = _begins_later(v)
+    later = begins_later(v)
     bare = not v.pasted and version is None and minor is not None and bool(offered) and minor not in offered
     facts = (
         *fact(
@@ -128,7 +103,7 @@ def python_without_wheel(v: View) -> Outcome:
         ),
         *fact(f"no torch release has a wheel for Python {minor}", STRONG, bare),
         *fact(
-            f"torch {later and (_not_found(v) or ('',))[0]} was asked for, and what pip offers begins with {later}",
+            f"torch {later and (not_found(v) or ('',))[0]} was asked for, and what pip offers begins with {later}",
             DECISIVE + 3,
             later,
         ),
