@@ -384,15 +384,15 @@ def test_a_megabyte_is_answered_within_a_second() -> None:
         "CUDA error: nvidia driver torch.cuda.is_available() undefined symbol libcudart.so cuDNN NCCL hang docker WSL "
     )
     lines = tuple(Symptom(text=f"{i} {words}", line=i) for i in range(1_000_000 // len(words)))
-    started = time.perf_counter()
+    started = time.process_time()
     run_checks(Machine(symptoms=lines, facts={"report": {"kinds": []}}), MATRIX)
-    assert time.perf_counter() - started < 3.0  # 1 s on an idle core; the machine of the tests may be busy
+    assert time.process_time() - started < 3.0  # of the processor: 1 s on an idle core
 
 
 def test_one_endless_line_is_cut() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     run_checks(Machine(symptoms=(Symptom(text="a CUDA_VISIBLE_DEVICES" * 500_000, line=1),)), MATRIX)
-    assert time.perf_counter() - started < 3.0
+    assert time.process_time() - started < 3.0
 
 
 PIECES = st.one_of(

@@ -8,7 +8,7 @@ from .base import CERTAIN, DECISIVE, STRONG, SUPPORTING, WEAK, Outcome, Proof, s
 from .details import mapping
 from .fixes import Steps, by_hand, cpu_torch, cuda_torch, step
 from .judge import fact, judge
-from .known import archs_doubt, build_archs, coverage, limit, needs_capability
+from .known import archs_doubt, build_archs, coverage, limit, needs_capability, newer_than_toolkit
 from .place import COMPANIONS, install_argv, place, without
 from .view import View, less, nums
 
@@ -113,6 +113,7 @@ def jetson_needs_nvidia_wheel(v: View) -> Outcome:
             STRONG,
             generic and v.cuda_available is False,
         ),
+        *fact("CUDA is not available on a Jetson", SUPPORTING, not version and v.cuda_available is False),
     )
     return judge(
         v,
@@ -217,17 +218,35 @@ def _arch(v: View, code: str, verdicts: tuple[str, ...], summary: str) -> Outcom
     lean = _lean(v) if not any(found.values()) else ""
     sentence = f"compute capability {', '.join(hit)} and a build for {' '.join(archs)[:160]}{archs_doubt(v)}"
     strength = CERTAIN if told or v.cuda_available is not True else STRONG
+    refused = _refused_by_nvcc(v)
+    if refused is not None:
+        lean = refused[0]
     return judge(
         v,
         code,
         summary,
-        facts=fact(sentence, strength, hit),
+        facts=(
+            *fact(sentence, strength, hit),
+            *fact(refused[1] if refused else "", CERTAIN, refused and refused[0] in verdicts),
+        ),
         looked=fine,
         quiet="the build has code for every GPU here",
         at_most=_arch_limit(bool(other and not hit), bool(lean and lean not in verdicts), fine, told),
         bonus=DECISIVE - SUPPORTING if lean in verdicts and told else 0,
         fix=lambda: cuda_torch(v, "install a build with code for this GPU"),
     )
+
+
+def _refused_by_nvcc(v: View) -> tuple[str, str] | None:
+    """``Unsupported gpu architecture 'compute_61'`` and the toolkit that says so: which of the two is the newer one."""
+    hit = v.text.find(r"Unsupported gpu architecture 'compute_(\d{1,2})(\d)[af]?'")
+    told = next((t.version for t in v.machine.toolkits if t.version), None) or mapping(v, "prose").get("cuda")
+    toolkit = nums(str(told)) if told else None
+    if hit is None or toolkit is None:
+        return None
+    capability = f"{hit[1]}.{hit[2]}"
+    how = "too-new" if newer_than_toolkit(capability, toolkit, v.matrix) else "too-old"
+    return how, f"CUDA {told} does not know compute capability {capability}"
 
 
 def _arch_limit(contradicted: bool, unlikely: bool, fine: bool, told: bool) -> int:

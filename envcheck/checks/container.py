@@ -240,6 +240,8 @@ def wsl1_no_gpu(v: View) -> Outcome:
         CERTAIN,
         v.machine.os.wsl == "1" or ("Microsoft" in kernel and kernel.startswith("4.4.")),
     )
+    # the row of early Windows builds: they hand no GPU to WSL 2 either
+    early = any("10.0." in p.text for p in v.told("wsl1-no-gpu"))
     return judge(
         v,
         "wsl1-no-gpu",
@@ -247,7 +249,7 @@ def wsl1_no_gpu(v: View) -> Outcome:
         facts=facts,
         looked=v.machine.os.wsl == "2",
         quiet="this is WSL 2",
-        at_most=100 if v.machine.os.wsl != "2" or v.has(r"/dev/dxg") else WEAK - 10,
+        at_most=100 if v.machine.os.wsl != "2" or v.has(r"/dev/dxg") or early else WEAK - 10,
         fix=lambda: by_hand("in Windows: wsl --update, then wsl --set-version DISTRIBUTION 2"),
     )
 

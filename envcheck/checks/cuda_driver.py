@@ -12,6 +12,7 @@ from .known import doubt, driver_minimum, driver_serves, likely_cuda
 from .view import View, nums
 
 AREA = "driver"
+FABRIC_GPU = re.compile(r"SXM|HBM3|\bHGX|\b(?:V100|A100|A800|H100|H800|H200|H20|B[123]00|GB[23]00)\b")
 CONSUMER = re.compile(r"GeForce|\bGTX\b|Quadro|TITAN|\bMX\d|\bNVS\b|NVIDIA (?:RTX|T)\b|NVIDIA T\d{3,4}\b")
 
 
@@ -41,6 +42,11 @@ def driver_too_old(v: View) -> Outcome:
         at_most=WEAK if v.cuda_available else (STRONG if serves is True else 100),
         fix=lambda: (*cuda_torch(v, "either: the build of torch for this driver"), *driver_steps(v)),
     )
+
+
+def _no_fabric(v: View) -> bool:
+    """The report names its GPUs, and none is of a kind that sits on NVSwitches: the service has nothing to do there."""
+    return bool(v.gpus) and not v.has(r"\b[HD]GX\b") and not any(FABRIC_GPU.search(g.name or "") for g in v.gpus)
 
 
 def fabric_manager(v: View) -> Outcome:
@@ -74,7 +80,7 @@ def fabric_manager(v: View) -> Outcome:
         facts=facts,
         looked=switches == 0 or active is True,
         quiet="no NVSwitch system, or its fabric manager runs",
-        at_most=WEAK if v.cuda_available else 100,
+        at_most=WEAK if v.cuda_available or _no_fabric(v) else 100,
         fix=lambda: _fabric(v, installed=bool(version) and version == v.driver_version),
     )
 

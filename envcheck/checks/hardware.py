@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from .base import CERTAIN, STRONG, Outcome, Proof
+from .base import CERTAIN, STRONG, WEAK, Outcome, Proof
 from .details import entries, events, gpu_details, positive, truthy, xids
 from .fixes import by_hand, step
 from .judge import fact, judge
@@ -52,6 +52,13 @@ def gpu_fell_off_bus(v: View) -> Outcome:
     )
 
 
+# the counters say that nothing is wrong, and no program says that it ran into an error
+REMAP_CLEAN = r"Pending\s{0,40}: No[\s\S]{0,200}Remapping Failure Occurred\s{0,40}: No"
+ECC_HIT = (
+    r"ECC error encountered|CUDA error|\bXid\b|CUDA_ERROR_ECC|cudaErrorECC|Uncorrectable(?: Error)?\s{0,40}: [1-9]"
+)
+
+
 def gpu_ecc_error(v: View) -> Outcome:
     """The GPU's memory has an uncorrectable error, or a row remap is pending or has failed.
 
@@ -73,6 +80,7 @@ def gpu_ecc_error(v: View) -> Outcome:
         facts=facts,
         looked=bool(v.gpus),
         quiet="no ECC error was reported",
+        at_most=WEAK if not facts and v.has(REMAP_CLEAN) and not v.has(ECC_HIT) else 100,
         fix=lambda: (
             step(
                 "gpu-reset", "reset the GPU while nothing uses it (or reboot)", "nvidia-smi", "--gpu-reset", root=True

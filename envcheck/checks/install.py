@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .base import CERTAIN, FAIL_FROM, STRONG, WEAK, Outcome, Proof, skip
+from .base import CERTAIN, DECISIVE, FAIL_FROM, STRONG, SUPPORTING, WEAK, Outcome, Proof, skip
 from .details import entries, mapping
 from .fixes import Steps, by_hand, cuda_torch, current_build, step
 from .judge import fact, judge
-from .known import limit
+from .known import limit, old_tags
+from .offered import begins_later, not_found
 from .place import WHEELS, packages, place
 from .view import View, less, nums
 
@@ -27,10 +28,17 @@ def wrong_wheel_index(v: View) -> Outcome:
     """
     tags = {row.tag for row in (v.matrix.builds(v.platform) if v.platform else ())}
     hit = v.text.find(r"download\.pytorch\.org/whl/(?:nightly/|test/)?((?:cu|rocm|xpu|cpu)[\d.]*)")
+    wanted = not_found(v)
+    if wanted is None or (nums(wanted[0]) or (2,)) < (2,):
+        tags |= old_tags(v.matrix)
     absent = hit is not None and hit[1].startswith("cu") and bool(tags) and hit[1] not in tags
     unlisted = absent and v.has(r"from versions|No matching distribution|404|403|not found|Could not find")
+    variant = re.search(r"\+((?:cu|cpu|rocm)[\d.]*)", wanted[0]) if wanted is not None else None
+    plain = variant and wanted and wanted[0].split("+")[0] in {o.split("+")[0] for o in wanted[1] or ()}
+    nothing = bool(variant and wanted and wanted[1] == () and not unlisted and variant[1] in tags | old_tags(v.matrix))
     facts = (
         *fact(f"the PyTorch index has no {hit[1] if hit else ''} for any release", CERTAIN + 2, unlisted),
+        *fact(f"{wanted[0] if wanted else ''} was asked for, and the index has that release plain", CERTAIN, plain),
         *(p for row in entries(v, "pip_indexes") for p in _configured(v, row, tags)),
     )
     return judge(
@@ -38,6 +46,8 @@ def wrong_wheel_index(v: View) -> Outcome:
         "wrong-wheel-index",
         "the index in the command does not have that wheel",
         facts=facts,
+        # pip lists what PyPI has for this Python: where it lists nothing of a variant that exists, the Python is wrong
+        at_most=SUPPORTING if nothing else STRONG if not unlisted and begins_later(v) else 100,
         looked=v.fact("pip_indexes") is not None,
         quiet="no configured index is in the way",
         fix=lambda: _other_index(v),
@@ -83,6 +93,7 @@ def python_without_wheel(v: View) -> Outcome:
         r"from versions|No matching distribution|satisfies the requirement|not a supported wheel|no wheels with"
     )
     offered = {p for r in (v.matrix.builds(v.platform) if v.platform else ()) for p in r.pythons}
+    later = begins_later(v)
     bare = not v.pasted and version is None and minor is not None and bool(offered) and minor not in offered
     facts = (
         *fact(
@@ -91,6 +102,11 @@ def python_without_wheel(v: View) -> Outcome:
             no_wheel and asked and not v.has(r"\+cu\d"),
         ),
         *fact(f"no torch release has a wheel for Python {minor}", STRONG, bare),
+        *fact(
+            f"torch {later and (not_found(v) or ('',))[0]} was asked for, and what pip offers begins with {later}",
+            DECISIVE + 3,
+            later,
+        ),
     )
     return judge(
         v,

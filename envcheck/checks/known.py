@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ..errors import InputError
 from ..matrix import Matrix, OldTorch, version_key
 from .view import View, nums
@@ -48,11 +50,32 @@ def archs_doubt(v: View) -> str:
     return RECALLED if row and row.evidence == "recalled" else ""
 
 
+def old_tags(matrix: Matrix) -> frozenset[str]:
+    """Variants (``cu113``) that the PyTorch index has for releases before 2.0 alone."""
+    return frozenset("cu" + cuda.replace(".", "") for cuda in {*matrix.old_cuda, *matrix.old_builds}) | {"cu75"}
+
+
 def likely_cuda(v: View) -> str | None:
     """The build's CUDA as it is told, else that of PyPI's wheel of this version."""
     if v.torch_cuda is not None or v.cpu_build:
         return v.torch_cuda
-    return v.pypi_build if v.pypi_build != "cpu" else None
+    return _asked_cuda(v) or (v.pypi_build if v.pypi_build != "cpu" else None)
+
+
+def _asked_cuda(v: View) -> str | None:
+    """The CUDA variant of the one index that the report's install commands name for torch."""
+    install = v.fact("install")
+    if not v.pasted or not isinstance(install, dict) or install.get("not_found"):
+        return None
+    tags = {
+        hit[1]
+        for command in install.get("commands") or ()
+        if "torch" in command.get("packages", {})
+        for index in command.get("indexes") or ()
+        if (hit := re.search(r"/whl/(?:nightly/|test/)?cu(\d{2,3})\b", str(index)))
+    }
+    tag = tags.pop() if len(tags) == 1 else ""
+    return f"{tag[:-1]}.{tag[-1]}" if tag else None
 
 
 def less_equal(low: str | None, high: str | None) -> bool:
@@ -111,6 +134,24 @@ def build_archs(v: View) -> tuple[str, ...]:
         return next((r.archs for r in rows if r.key[: len(torch)] == torch[:3] and r.cuda == cuda), ())
     row = v.matrix.old_builds.get(".".join(cuda.split(".")[:2]))
     return tuple("sm_" + a.replace(".", "") for a in row.archs) if row else ()
+
+
+def newer_than_toolkit(capability: str, toolkit: tuple[int, ...], matrix: Matrix) -> bool:
+    """Whether a compute capability came after a CUDA toolkit: by driver branch, before CUDA 11 by what it compiled."""
+    row, cuda = matrix.architectures.get(capability), matrix.cuda.get(".".join(map(str, toolkit[:2])))
+    if row is not None and row.first_branch and cuda is not None and cuda.linux:
+        return int(row.first_branch) > int(cuda.linux.split(".")[0])
+    old = {cuda: r for cuda, r in matrix.old_builds.items() if cuda in matrix.old_cuda}
+    rows = [r for cuda, r in old.items() if (nums(cuda) or ()) <= toolkit[:2]]
+    oldest = min((nums(cuda) or () for cuda in old), default=())
+    common = matrix.limits.get("common_arch_from")
+    if toolkit[:2] < oldest or rows:
+        compiled = max(
+            (nums(a) or () for r in rows for a in r.archs), default=nums(common.value if common else "") or ()
+        )
+        have = nums(capability) or ()
+        return have > compiled if rows else have >= compiled
+    return False
 
 
 def capability_of(arch: str) -> tuple[int, int]:

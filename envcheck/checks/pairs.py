@@ -29,7 +29,9 @@ def duplicate_torch(v: View) -> Outcome:
     copies = mapping(v, "duplicates").get("torch")
     many = isinstance(copies, list | tuple) and len(copies) > 1
     names = ", ".join(map(str, copies or ()))[:160]
-    strength = STRONG if not v.pasted else SUPPORTING if v.cuda_available is not True else WEAK
+    one_manager = many and len({str(c).rpartition(" ")[2] for c in copies or ()}) == 1
+    strength = STRONG if not v.pasted or one_manager else SUPPORTING
+    strength = WEAK if v.pasted and v.cuda_available is True else strength
     facts = fact(f"torch is installed twice: {names}", strength, many)
     return judge(
         v,
@@ -77,6 +79,8 @@ def name_shadowing(v: View) -> Outcome:
         "a file of your own hides a module",
         facts=facts,
         looked=v.fact("shadowing_files") is not None,
+        # a torch whose files are of two releases lacks names too
+        at_most=100 if own or not mapping(v, "duplicates").get("torch") else STRONG - 1,
         quiet="no file in the current directory hides a module",
         fix=lambda: by_hand("rename the file (and remove its __pycache__), or start Python from another directory"),
     )

@@ -82,7 +82,7 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "secure-boot-blocks-module": ("kernel-module-not-built", "no-nvidia-driver"),
     "nvidia-open-module-wrong": ("kernel-module-not-built", "pci-bar-unassigned"),
     "kernel-module-not-built": ("no-nvidia-driver",),
-    "wsl1-no-gpu": ("no-nvidia-driver",),
+    "wsl1-no-gpu": ("no-nvidia-driver", "kernel-module-not-built"),
     "macos-no-cuda": ("cpu-only-torch", "no-nvidia-driver", "triton-missing", "cuda-toolkit-missing"),
     "jetson-needs-nvidia-wheel": ("cpu-only-torch", "aarch64-cpu-wheel"),
     "aarch64-cpu-wheel": ("cpu-only-torch",),

@@ -70,7 +70,7 @@ def mig_enabled(v: View) -> Outcome:
     on = [g for g in v.gpus if g.mig]
     named = "MIG-" in v.machine.env.get("CUDA_VISIBLE_DEVICES", "")
     trouble = v.cuda_available is False or v.has(
-        r"No CUDA GPUs|no CUDA-capable|device_count|only (?:one|1|sees)|invalid device|No devices"
+        r"No CUDA GPUs|no CUDA-capable|device_count|only (?:one|1|sees)|invalid device|No devices|num_gpus"
     )
     empty = [i for i, d in gpu_details(v) if d.get("mig_devices") == 0 and not v.pasted]
     facts = (
@@ -238,7 +238,7 @@ def nccl_p2p_unsupported_geforce(v: View) -> Outcome:
     Fix: NCCL_P2P_DISABLE=1 NCCL_IB_DISABLE=1, or a newer NCCL.
     References: https://github.com/huggingface/accelerate/blob/main/src/accelerate/utils/environment.py
     """
-    told = bool(v.told("nccl-p2p-acs-iommu")) and _no_p2p(v)
+    told = bool(v.told("nccl-p2p-acs-iommu")) and _no_p2p(v) and _many(v)
     several = len(v.gpus) > 1 and _no_p2p(v) and "NCCL_P2P_DISABLE" not in v.machine.env and not v.pasted
     facts = (
         *fact(

@@ -3,7 +3,8 @@
 A row: ``code``; ``pattern`` (regular expression, matched without regard to case; one space matches any short run of
 white space, so that wrapped messages count); ``kind`` (decisive, strong, supporting, weak); ``needs`` (flags of the
 ``View``, ``!`` negates); ``with`` (patterns that must stand somewhere too); ``unless`` (patterns that must not);
-``source`` and ``date``.
+``source`` and ``date``; ``seen`` (an alternative of the pattern was read in that source; false where it was not opened
+or says it in other words).
 
 A row's regular expression is compiled only when the longest plain word of the pattern occurs in the text: most
 reports compile a handful of them, which keeps the start fast, and a megabyte is searched with ``str.find``.
@@ -23,7 +24,7 @@ from .base import DECISIVE, STRONG, SUPPORTING, WEAK, Proof
 from .patterns import alternatives, anchors, compiled
 
 KINDS = {"decisive": DECISIVE, "strong": STRONG, "supporting": SUPPORTING, "weak": WEAK}
-MAX_TEXT = 600_000  # characters that are searched: the head and the tail of anything longer
+MAX_TEXT = 400_000  # characters that are searched: the head and the tail of anything longer
 MAX_LINE = 2_000
 MAX_HITS = 12  # of one row
 MAX_WINDOWS = 24  # occurrences of a plain word that are looked at
@@ -39,6 +40,7 @@ class Row:
     kind: str
     source: str
     date: str
+    seen: bool = False
     needs: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
     unless: tuple[str, ...] = ()
@@ -69,6 +71,7 @@ def table() -> tuple[Row, ...]:
             kind=row["kind"],
             source=row["source"],
             date=row["date"],
+            seen=row["seen"],
             needs=tuple(row.get("needs", ())),
             also=tuple(row.get("with", ())),
             unless=tuple(row.get("unless", ())),

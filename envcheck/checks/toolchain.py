@@ -78,7 +78,11 @@ def cuda_home_mismatch(v: View) -> Outcome:
         facts=fact(
             f"toolkit {', '.join(versions)} and torch built for CUDA {v.torch_cuda}",
             # a toolkit beside a wheel is no fault until CUDA_HOME points every build at it
-            SUPPORTING if builds else WEAK + 5 if mapping(v, "cuda_home").get("nvcc") else WEAK - 10,
+            SUPPORTING
+            if builds and v.cuda_available is not True
+            else WEAK + 5
+            if mapping(v, "cuda_home").get("nvcc")
+            else WEAK - 10,
             others,
         ),
         fix=lambda: _toolkit(v),

@@ -107,7 +107,20 @@ class View:
     def torch_version(self) -> str | None:
         if self.machine.torch is not None and self.machine.torch.version:
             return self.machine.torch.version
-        return self.packages.get("torch") or self.packages.get("pytorch")
+        return self.packages.get("torch") or self.packages.get("pytorch") or self.asked_torch
+
+    @functools.cached_property
+    def asked_torch(self) -> str | None:
+        """The release that an install command of the report names exactly, unless pip answered that it has none."""
+        install = self.machine.facts.get("install")
+        if not self.pasted or not isinstance(install, Mapping) or install.get("not_found"):
+            return None
+        named = {
+            spec.lstrip("=")
+            for command in install.get("commands") or ()
+            if (spec := str(command.get("packages", {}).get("torch") or "")).startswith("==")
+        }
+        return named.pop() if len(named) == 1 else None
 
     @functools.cached_property
     def torch_cuda(self) -> str | None:
@@ -177,7 +190,8 @@ class View:
             return torch.cuda_available
         hit = self.text.find(
             r"(?:cuda\.is_available\(\)|CUDA available|Is CUDA available)\)?"
-            r"\s{0,3}[:=?]?(?:\s|is|->|returns|>|\|){0,12}(True|False|Yes|No)\b"
+            r"\s{0,3}[:=?]?(?:\s|is|->|>|\||\b(?:i|me|get|gives?|still|always|just|only|prints?|shows?|outputs?"
+            r"|returns)\b){0,12}(True|False|Yes|No)\b"
         )
         if hit:
             return hit[1].lower() in ("true", "yes")

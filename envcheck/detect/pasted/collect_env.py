@@ -27,7 +27,7 @@ from .env_values import KEYS, apply
 from .lines import Lines
 from .part import Part
 
-_PAIR = re.compile(r"[\s*•·_`-]{0,16}([A-Za-z🤗][^:=|]{1,58}?)[ \t*_`.]{0,60}:[*_` \t]{0,60}(.*)$")
+_PAIR = re.compile(r"[\s#*•·_`-]{0,16}([A-Za-z🤗][^:=|]{1,58}?)[ \t*_`.]{0,60}:[*_` \t]{0,60}(.*)$")
 _COLUMNS = re.compile(r"[ \t]{0,8}([A-Za-z][\w()/. ]{1,40}?)(?:[ \t]{2,60}|[ \t]?\.{3,60}[ \t]?)(\S.*)$")
 _CELLS = re.compile(
     r"[ \t]*\|[ \t]{0,40}\**([A-Za-z][^|]{1,58}?)\**[ \t]{0,60}\|[ \t]{0,60}([^|]{1,300}?)[ \t]{0,60}\|?[ \t]*$"

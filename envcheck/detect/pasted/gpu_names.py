@@ -32,6 +32,7 @@ _BARE = (
 _GPU = re.compile(
     rf"(?:(?<![\w.])(\d{{1,2}}|one|two|three|four|eight)\s?[x×*]?\s)?(?<![\w/])({_PRO}|{_QUADRO}|{_GEFORCE}"
     rf"|{_TITAN}|{_TESLA}|{_CENTRE}|{_SMALL}|{_BARE})(?! series)"
+    r"(?: ?[x×*] ?([2-9]|10)\b(?!\.| ?[GMT]i?B)| : ([2-8])\b(?= *$))?"
 )
 _TIMES = re.compile(r"(\d{1,2})[x×*]\s?(?=\S)")
 _WORDS = {"one": 1, "two": 2, "three": 3, "four": 4, "eight": 8}
@@ -59,7 +60,7 @@ def nvidia(text: str) -> list[tuple[int, str]]:
         name = match.group(2).strip()
         if _AMBIGUOUS.match(name) and not (context or match.group(1)):
             continue
-        count = match.group(1) or "1"
+        count = next(filter(None, match.group(1, 3, 4)), "1")
         number = _WORDS.get(count) or int(count) if count in _WORDS or count.isdigit() else 1
         found.setdefault(name, number if 0 < number <= 16 else 1)
     return [(count, name) for name, count in found.items()]

@@ -37,6 +37,10 @@ _REPLACED = {
     ord("）"): ")",
 }
 _CLEAN = str.maketrans({**_DELETED, **_REPLACED})
+# Chinese, Japanese and Korean run into Latin words without a space, so that no pattern would see where these begin
+_IDEOGRAPH = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+_MIXED = re.compile(rf"(?<=[{_IDEOGRAPH}])(?=[A-Za-z0-9])|(?<=[A-Za-z0-9])(?=[{_IDEOGRAPH}])")
+_WORD = re.compile(r"[^\s,;:()\"'\u3001\u3002\u201c\u201d]{2,400}")  # of a sentence; one with a slash may be a path
 _TAGS = re.compile(r"</?(?:pre|code|details|summary|br|p|tt|samp)\s{0,3}/?>", re.IGNORECASE)
 _QUOTE = re.compile(r"(?:[ \t]{0,3}>(?!>))+ ?|[ \t]{0,3}>>(?!>)[ \t]?")
 _STAMP = re.compile(
@@ -149,7 +153,14 @@ def _clean(text: str) -> str:
     if "&lt;" in text or "&gt;" in text or "&nbsp;" in text:
         for entity, char in (("&lt;", "<"), ("&gt;", ">"), ("&nbsp;", " "), ("&quot;", '"'), ("&amp;", "&")):
             text = text.replace(entity, char)
+    if not text.isascii() and _MIXED.search(text):
+        text = _WORD.sub(_apart, text)
     return _TAGS.sub("", text) if "<" in text else text
+
+
+def _apart(word: re.Match[str]) -> str:
+    found = word.group()
+    return found if found.isascii() or "/" in found or "\\" in found else _MIXED.sub(" ", found)
 
 
 def _services(lines: list[str]) -> frozenset[str]:

@@ -12,7 +12,7 @@ from .lines import MAX_TEXT, Lines
 from .part import GpuRow, Part
 from .torch_version import build_of
 
-MAX_SYMPTOMS = 20_000
+MAX_SYMPTOMS = 5_000  # the head and the tail of more: errors come last
 MAX_GPUS = 256
 _TWO_MACHINES = "the report shows different GPUs under one index, perhaps of two machines: the first of each is taken"
 _SPEAKS = re.compile(r"\w")
@@ -261,10 +261,16 @@ def _shown(details: dict[str, Any]) -> dict[str, Any]:
 def _symptoms(lines: Lines, parts: Sequence[Part]) -> tuple[Symptom, ...]:
     taken = set().union(*(part.taken for part in parts)) if parts else set()
     kept = set().union(*(part.kept for part in parts)) if parts else set()
-    found = []
-    for position, line in lines:
-        if (position not in taken or position in kept) and _SPEAKS.search(text := line.text.strip()):
-            found.append(Symptom(text=text[:MAX_TEXT], line=line.number))
-            if len(found) == MAX_SYMPTOMS:
-                break
-    return tuple(found)
+    found = [
+        (text[:MAX_TEXT], line.number)
+        for position, line in lines
+        if (position not in taken or position in kept) and _SPEAKS.search(text := line.text.strip())
+    ]
+    if len(found) > MAX_SYMPTOMS:
+        # a log repeats itself: of lines that are the same the first and the last stay
+        last = dict(found)
+        first = dict(reversed(found))
+        found = [(text, number) for text, number in found if number in (first[text], last[text])]
+        half = MAX_SYMPTOMS // 2
+        found = found if len(found) <= MAX_SYMPTOMS else found[:half] + found[-half:]
+    return tuple(Symptom(text=text, line=number) for text, number in found)

@@ -180,6 +180,9 @@ def _fill(part: Part, found: _Found) -> None:
     pip = found.pip.get("torch")
     if conda and pip and _base(conda["version"]) != _base(pip):
         found.duplicates["torch"] = [f"{pip} (pip)", f"{conda['version']} (conda)"]
+    nightly = found.conda.get("pytorch-nightly")
+    if conda and nightly and nightly["version"] != conda["version"]:
+        found.duplicates["torch"] = [f"{p['version']} (conda)" for p in (conda, nightly)]
     if found.duplicates:
         part.facts["duplicates"] = found.duplicates
     if conda:
