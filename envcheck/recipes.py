@@ -71,7 +71,7 @@ class Recipe:
     precedence: int  # lower first. 10: the distribution's archive, whose updates are tested with it; 20: NVIDIA's
     serves: tuple[Mapping[str, Any], ...]  # {"branches", "module"} and more, see above
     parameters: Mapping[str, Mapping[str, str]]
-    keyrings: Mapping[str, str]  # repo -> SHA-256
+    keyrings: Mapping[str, str]  # repo -> the proof of its key: SHA-256 of the keyring, or the key's fingerprint
     steps: tuple[Mapping[str, Any], ...]
 
 
@@ -248,6 +248,8 @@ def _values(recipe: Recipe, job: DriverJob, state_dir: str) -> dict[str, str]:
         "module": job.module,
         "repo": job.repo or "",
         "nvarch": "sbsa" if job.arch == "aarch64" else job.arch,  # NVIDIA's repositories never say aarch64
+        "major": (job.os_version or "").partition(".")[0],
+        "arch": job.arch,
         "sha256": recipe.keyrings.get(job.repo or "", ""),
         "state": state_dir,
         "toolkit": (job.toolkit or "").replace(".", "-"),  # as package names have it: cuda-toolkit-12-6

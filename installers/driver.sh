@@ -9,6 +9,8 @@
 #   ec_packages_install NAME...     for functions whose list only the machine knows; records, then installs
 #   ec_packages_record COMMAND...   before a step's command runs as root: refuse what must not happen, and write down
 #                                   "package STEP NAME" and "removed STEP NAME=VERSION" for what it will add and take
+#   ec_packages_settle              optional: called after such a command, whether it ended well or not
+#   ec_packages_failed CODE COMMAND...  optional: did the command do its work all the same? Else return CODE
 #   ec_undo_packages STEP...        takes away what those steps added, brings back what they took, nothing else
 #   ec_packages_hint NAME...        the command by which a person installs these
 #   ec_kernel_headers, ec_have_kernel_headers   for every kernel that can boot
@@ -84,11 +86,21 @@ ec_kernels() {
   done | sort -V
 }
 
-# The kernels without which the machine would come up without a GPU: the running one and the newest.
+# What the boot loader starts, where it says so: on Red Hat's family an older or another kernel may be the default.
+ec_default_kernel() {
+  local file
+  if ! ec_have_command grubby; then return 0; fi
+  file=$(grubby --default-kernel 2>/dev/null) || return 0
+  file=${file##*/vmlinuz-}
+  if [[ -n $file && -d $EC_SYSROOT/lib/modules/$file ]]; then printf '%s\n' "$file"; fi
+}
+
+# The kernels without which the machine would come up without a GPU: the running one, the newest and the default.
 ec_needed_kernels() {
   {
     uname -r
     ec_kernels | tail -n 1
+    ec_default_kernel
   } | sort -u
 }
 
@@ -236,6 +248,19 @@ ec_download() {
     ec_state_root_dir
     ec_root_quietly mkdir -p -- "$(dirname -- "$part")"
   fi
+  ec_download "$url" "$part"
+  if ((EC_DRY_RUN)); then return 0; fi
+  if [[ $(ec_sha256 "$part") != "$sum" ]]; then
+    ec_root_quietly rm -f -- "$part"
+    ec_die 1 "$url is not the file that was expected (SHA-256 differs from $sum). Nothing of it was used"
+  fi
+  ec_state_add "fetched $sum $destination"
+  ec_root_quietly mv -- "$part" "$destination"
+}
+
+# ec_download URL FILE
+ec_download() {
+  local url=$1 part=$2
   if ec_have_command curl; then
     ec_root curl --proto '=https' --tlsv1.2 --fail --silent --show-error --location --retry 3 --max-time 300 -o "$part" "$url"
   elif ec_have_command wget; then

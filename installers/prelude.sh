@@ -236,6 +236,8 @@ ec_options() {
 ec_on_exit() {
   local code=$?
   trap - EXIT
+  # What a command that failed half way had done is told to undo.
+  if ((code)) && [[ -n $EC_NOW && $EC_STAGE == system ]]; then ec_packages_settle || true; fi
   if [[ -n $EC_TMP ]]; then rm -rf -- "$EC_TMP"; fi
   if ((code)) && [[ -n $EC_NOW ]]; then
     ec_log "stopped: step $EC_NOW failed with exit code $code; when that is repaired, run this script again: it goes on there"

@@ -79,8 +79,10 @@ ec_user_state_dir() {
 
 # --- steps ---
 
-# A package manager's part, where the script has one, takes the place of this: see driver.sh.
+# A package manager's part, where the script has one, takes the place of these: see driver.sh.
 ec_packages_record() { :; }
+ec_packages_settle() { :; }
+ec_packages_failed() { return "$1"; }
 
 ec_run_check() {
   local code=0
@@ -161,7 +163,8 @@ ec_step_run() {
     "${EC_ARGV[@]}"
   elif ((EC_ROOT)); then
     ec_packages_record "${EC_ARGV[@]}"
-    ec_root "${EC_ARGV[@]}"
+    ec_root "${EC_ARGV[@]}" || ec_packages_failed $? "${EC_ARGV[@]}"
+    ec_packages_settle
   else
     ec_run "${EC_ARGV[@]}"
   fi

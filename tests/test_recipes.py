@@ -61,7 +61,9 @@ def all_jobs() -> list[DriverJob]:
                 version = row.get("version", row.get("at_least")) or (
                     f"{digits[:2]}.{digits[2:]}" if len(digits) == 4 else digits
                 )
-                jobs.append(job(os_id=os_id, os_version=version, repo=repo, branch=branch, module=row["module"]))
+                arch = "x86_64" if "x86_64" in recipe.arch else recipe.arch[0]
+                more = {"arch": arch, "family": "x", "repo": repo, "branch": branch, "module": row["module"]}
+                jobs.append(job(os_id=os_id, os_version=version, **more))
     return jobs
 
 
@@ -121,7 +123,24 @@ SUSE_AND_ARCH: list[tuple[dict[str, Any], str | None]] = [
         ),
         ({"os_id": "debian", "os_version": "11", "repo": None, "branch": "470"}, None),
         ({"os_id": "debian", "os_version": "13", "repo": "debian13"}, "nvidia-apt"),
-        ({"os_id": "fedora", "os_version": "43", "repo": "fedora43"}, None),
+        ({"os_id": "fedora", "os_version": "43", "repo": "fedora43"}, "fedora"),
+        ({"os_id": "fedora", "os_version": "43", "repo": "fedora43", "arch": "aarch64"}, None),
+        ({"os_id": "rocky", "os_version": "9.7", "repo": "rhel9"}, "nvidia-dnf"),
+        ({"os_id": "rocky", "os_version": "9.7", "repo": "rhel9", "arch": "aarch64"}, "nvidia-dnf"),
+        ({"os_id": "rocky", "os_version": "8.10", "repo": "rhel8", "module": "proprietary"}, "nvidia-dnf"),
+        ({"os_id": "ol", "os_version": "9.7", "repo": "rhel9", "module": "proprietary", "branch": "610"}, None),
+        ({"os_id": "centos", "os_version": "10", "repo": "rhel10"}, "nvidia-dnf"),
+        ({"os_id": "rhel", "os_version": "10.0", "repo": "rhel10"}, "nvidia-dnf"),
+        ({"os_id": "rhel", "os_version": "10.1", "repo": "rhel10"}, "rhel-drivers"),
+        ({"os_id": "rhel", "os_version": "10.1", "repo": "rhel10", "branch": "595"}, "nvidia-dnf"),
+        ({"os_id": "rhel", "os_version": "10.10", "repo": "rhel10", "branch": "595"}, "rhel-drivers"),
+        ({"os_id": "rhel", "os_version": "10.2", "repo": "rhel10", "module": "proprietary"}, "nvidia-dnf"),
+        ({"os_id": "rhel", "os_version": "9.7", "repo": "rhel9"}, "nvidia-dnf"),
+        ({"os_id": "almalinux", "os_version": "9.7", "repo": "rhel9"}, "nvidia-dnf"),
+        ({"os_id": "almalinux", "os_version": "9.7", "repo": "rhel9", "branch": "615"}, "almalinux"),
+        ({"os_id": "almalinux", "os_version": "8.10", "repo": "rhel8", "branch": "615"}, None),
+        ({"os_id": "amzn", "os_version": "2023", "repo": "amzn2023"}, "amazon-linux"),
+        ({"os_id": "amzn", "os_version": "2", "repo": None}, None),
         ({"os_id": "linuxmint", "os_version": "22"}, None),
         *SUSE_AND_ARCH,
     ],
@@ -194,6 +213,8 @@ def test_every_row_gives_whole_steps(role: str, case: DriverJob) -> None:
             assert step.root
             assert "DPkg::Lock::Timeout=300" in step.argv
             assert "--no-install-recommends" not in step.argv
+        if step.argv[0] == "dnf":
+            assert step.root
         if "install" in step.argv:
             assert step.check
             assert "-y" in step.argv
@@ -204,10 +225,10 @@ def defined_functions() -> set[str]:
     return set(re.findall(r"^(ec_[a-z_0-9]+)\(\)", text, re.MULTILINE))
 
 
-CHANGES_BY_OWN_UNDO = (
-    *("ec_suse_install", "ec_zypper_key", "ec_zypper_add_repo", "ec_zypper_lock", "ec_zypper_lock_absent"),
-    *("ec_suse_hold", "ec_transactional_key", "ec_transactional_install", "ec_arch_install"),
-)
+CHANGES_BY_FUNCTION = {
+    *("ec_dnf_enable", "ec_epel", "ec_rpm_key", "ec_cuda_repo", "ec_stream", "ec_lock", "ec_driver_clear"),
+    *("ec_companions", "ec_rhel_drivers", "ec_if_nvidia", "ec_fedora_clear", "ec_fedora_install", "ec_fedora_display"),
+}
 
 
 def test_what_installs_packages_or_writes_files_can_be_taken_back() -> None:
@@ -221,8 +242,8 @@ def test_what_installs_packages_or_writes_files_can_be_taken_back() -> None:
                 assert step.id in taken_back, step.id
             if "install" in step.argv:
                 assert step.id in taken_back, step.id
-            if step.argv[0] in CHANGES_BY_OWN_UNDO:
-                assert step.undo, step.id
+            if step.argv[0] in CHANGES_BY_FUNCTION and not step.undo:
+                assert step.id in taken_back, step.id
             if step.argv[0] == "ec_root_file":
                 assert step.undo == ("ec_undo_file", step.argv[1])
             if step.argv[0] in ("ec_service_on", "ec_fetch", "ec_root_copy", "ec_keep_file", "ec_fabric_install"):
@@ -276,7 +297,7 @@ def test_a_script_has_its_own_package_managers_part_and_no_other() -> None:
     assert "dpkg" not in without
 
 
-INTERFACE = re.findall(r"^#   (ec_[a-z_]+(?:, ec_[a-z_]+)*)", script_part("driver.sh"), re.MULTILINE)
+INTERFACE = re.findall(r"^#   (ec_[a-z_]+(?:, ec_[a-z_]+)*)(?!.* optional:)", script_part("driver.sh"), re.MULTILINE)
 
 
 def test_every_package_managers_part_has_the_whole_interface() -> None:
@@ -303,6 +324,38 @@ def test_every_branch_of_a_recipe_is_a_row_of_the_matrix() -> None:
     for recipe in RECIPES.by_id.values():
         for row in recipe.serves:
             assert set(row.get("branches", ())) <= known, recipe.id
+
+
+def test_proprietary_modules_are_for_580_and_older_and_every_recipe_has_the_default_branch() -> None:
+    matrix = load()
+    default = str(matrix.data["defaults"]["driver_branch"])
+    for id in ("nvidia-dnf", "fedora", "amazon-linux", "rhel-drivers"):
+        rows = RECIPES.by_id[id].serves
+        assert any(default in row["branches"] and row["module"] == "open" for row in rows)
+        for row in rows:
+            if row["module"] == "proprietary":
+                assert all(int(branch) <= int(default) for branch in row["branches"]), id
+            for branch in row["branches"]:
+                assert row["module"] in matrix.branches[branch].modules, (id, branch)
+
+
+def test_no_recipe_holds_a_driver_version_that_the_matrix_has_not() -> None:
+    """Branches stand in ``serves`` alone; steps and parameters name them by ``{branch}``."""
+    known = set(load().branches)
+    for recipe in RECIPES.by_id.values():
+        for text in (json.dumps(recipe.steps), json.dumps(dict(recipe.parameters))):
+            found = re.findall(r"(?<![0-9a-fA-F.])([3-6][0-9]{2})(?![0-9a-fA-F])", text)
+            assert not known & set(found), recipe.id
+    for part in INSTALLERS.glob("*.sh"):
+        code = "\n".join(line for line in part.read_text().splitlines() if not line.lstrip().startswith("#"))
+        assert not known & set(re.findall(r"(?<![0-9.])([3-6][0-9]{2})(?=[.*xo-])", code)), part.name
+
+
+def test_every_recipe_says_how_sure_it_is_and_of_when() -> None:
+    for file in INSTALLERS.glob("*.json"):
+        data = json.loads(file.read_text())
+        assert data["evidence"], file.name
+        assert re.fullmatch(r"20\d\d-\d\d-\d\d", data["date"]), file.name
 
 
 def test_python_venv_is_for_debian_and_what_descends_from_it() -> None:

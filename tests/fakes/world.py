@@ -16,68 +16,26 @@ from typing import Any
 
 HERE = Path(__file__).parent
 COMMANDS = ("nvidia-smi", "modprobe", "modinfo", "uname", "mokutil", "curl", "dkms", "sudo", "systemctl", "nvidia-ctk")
-# of each family: the commands that its module in this folder stands for, and where its DKMS puts the module
+# of each family: the commands that it fakes, where its DKMS puts the module, the files that fake them
 FAMILIES = {
     "apt": (
         ("apt-get", "apt-cache", "dpkg-query", "dpkg", "dpkg-deb", "update-initramfs"),
         "updates/dkms/nvidia-current.ko.xz",
+        ("apt.py",),
     ),
-    "arch": (("pacman", "mkinitcpio"), "updates/dkms/nvidia.ko.zst"),
-    "suse": (("zypper", "rpm", "gpg", "dracut", "transactional-update"), "updates/nvidia.ko.zst"),
+    "dnf": (
+        ("dnf", "rpm", "subscription-manager", "rhel-drivers", "akmods", "dracut", "grubby", "gpg", "sleep"),
+        "extra/nvidia.ko.xz",
+        ("dnf.py", "rpmdb.py"),
+    ),
+    "arch": (("pacman", "mkinitcpio"), "updates/dkms/nvidia.ko.zst", ("arch.py",)),
+    "suse": (("zypper", "rpm", "gpg", "dracut", "transactional-update"), "updates/nvidia.ko.zst", ("suse.py",)),
 }
 # What scripts may use of this machine. A real apt-get or update-initramfs must be out of reach of other families.
-TOOLS = (
-    *(
-        "awk",
-        "basename",
-        "bash",
-        "cat",
-        "chmod",
-        "cksum",
-        "cmp",
-        "comm",
-        "cp",
-        "cut",
-        "date",
-        "dirname",
-        "env",
-        "expr",
-        "false",
-    ),
-    *(
-        "find",
-        "grep",
-        "gzip",
-        "head",
-        "id",
-        "install",
-        "ln",
-        "ls",
-        "mkdir",
-        "mktemp",
-        "mv",
-        "od",
-        "python3",
-        "readlink",
-    ),
-    *(
-        "rm",
-        "rmdir",
-        "sed",
-        "sha256sum",
-        "sh",
-        "sleep",
-        "sort",
-        "stat",
-        "tail",
-        "tee",
-        "test",
-        "timeout",
-        "touch",
-        "tr",
-    ),
-    *("true", "uniq", "wc", "xargs"),
-)
+TOOLS = """
+awk basename bash cat chmod cksum cmp comm cp cut date dirname env expr false find grep gzip head id install ln ls mkdir
+mktemp mv od python3 readlink rm rmdir sed sha256sum sh sleep sort stat tail tee test timeout touch tr true uniq wc xargs
+"""
 OPEN, PROPRIETARY = "Dual MIT/GPL", "NVIDIA"
 DOWNLOAD = "a keyring\n"
 SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
@@ -114,9 +72,9 @@ class World:
         python = "/usr/bin/python3" if Path("/usr/bin/python3").exists() else sys.executable
         command.write_text(f"#!{python} -SE\n" + (HERE / "command.py").read_text())
         command.chmod(0o755)
-        for name in ("store.py", f"{family}.py"):
+        commands, module, files = FAMILIES[family]
+        for name in ("store.py", *files):
             (self.bin / name).write_text((HERE / name).read_text())
-        commands, module = FAMILIES[family]
         for name in (*COMMANDS, *commands):
             (self.bin / name).symlink_to(command)
         self.path = f"{self.bin}:{os.environ['PATH'] if family == 'apt' else self.tools()}"
@@ -133,7 +91,7 @@ class World:
     def tools(self) -> Path:
         folder = self.home / "tools"
         folder.mkdir()
-        for name in TOOLS:
+        for name in TOOLS.split():
             if found := shutil.which(name):
                 (folder / name).symlink_to(found)
         return folder
@@ -195,7 +153,7 @@ class World:
     def reboot(self) -> None:
         """The newest kernel comes up; the module that was built for it is loaded, nouveau otherwise."""
         self.put("proc/sys/kernel/random/boot_id", os.urandom(4).hex() + "\n")
-        kernel = sorted(p.name for p in (self.root / "lib/modules").iterdir())[-1]
+        kernel = self.load().get("default") or sorted(p.name for p in (self.root / "lib/modules").iterdir())[-1]
         self.save(kernel=kernel)
         nouveau = self.root / "sys/module/nouveau"
         if nouveau.exists():

@@ -1,0 +1,226 @@
+"""The fakes of Red Hat's family, Fedora and Amazon Linux: dnf 4 and 5, and with ``rpmdb.py`` rpm. See ``command.py``.
+
+``archive`` holds variants of each name (version, release, arch, from; stream, depends, conflicts, files, dkms, akmod);
+``installed`` is keyed name-version-release.arch. Archives are the entries of /etc/yum.repos.d, as they stand there.
+"""
+
+import fnmatch
+
+import rpmdb
+import store
+from rpmdb import entries, have, matches, nvra, put, read, remove, switch, take
+
+STREAM = "/etc/dnf/modules.d/nvidia-driver.module"
+LOCKS4, LOCKS5 = "/etc/dnf/plugins/versionlock.list", "/etc/dnf/versionlock.toml"
+
+
+def changes(name, words):
+    if name == "dnf":
+        return any(w in words for w in ("install", "remove", "makecache", "reset", "enable", "add", "delete")) or (
+            "config-manager" in words
+        )
+    if name == "rpm":
+        return "-e" in words and "--test" not in words
+    if name == "rhel-drivers":
+        return words[0] == "install"
+    return name in ("subscription-manager", "akmods", "dracut")
+
+
+def enabled():
+    return [name for name, entry in entries().items() if entry.get("enabled", "1") == "1"]
+
+
+def stream():
+    text = read(STREAM)
+    return text.partition("stream=")[2].split("\n")[0] if "state=enabled" in text else ""
+
+
+def source_of(variant):
+    """The entry that a package comes from: NVIDIA's has another identifier in each recipe."""
+    wanted = variant.get("from", "baseos")
+    for name in enabled():
+        url = entries()[name].get("baseurl", "")
+        if name == wanted or (wanted == "nvidia" and "developer.download.nvidia.com" in url):
+            return name
+        if wanted == "epel" and "epel" in name:
+            return name
+    return None
+
+
+def visible(state, name, locked=True):
+    """Variants of a name that could be installed now, best last."""
+    found = []
+    for variant in state["archive"].get(name, []):
+        if source_of(variant) is None or ("stream" in variant and variant["stream"] != stream()):
+            continue
+        if locked and not lock_allows(state, name, variant):
+            continue
+        found.append(variant)
+    return sorted(found, key=lambda v: [int(p) if p.isdigit() else 0 for p in v["version"].split(".")])
+
+
+def lock_allows(state, name, variant):
+    if state.get("dnf5"):
+        text = read(LOCKS5)
+        if 'name = "*nvidia*"' not in text or "nvidia" not in name:
+            return True
+        branch = text.split('">="\nvalue = "3:')[1].split('"')[0]
+        return variant["version"].split(".")[0] == branch
+    lines = [line for line in read(LOCKS4).splitlines() if line and not line.startswith("#")]
+    mine = [line for line in lines if line.rsplit("-", 2)[0] == name]
+    return not mine or any(f"{name}-3:{variant['version']}-{variant['release']}.*" == line for line in mine)
+
+
+def find(state, word):
+    """(name, variant) of a name or of a name with its version. Raises ``Failed``."""
+    for name in state["archive"]:
+        if word == name or word.startswith(name + "-"):
+            fitting = [v for v in visible(state, name) if matches(word, name, v)]
+            if fitting:
+                return name, fitting[-1]
+    raise store.Failed("No match for argument: " + word)
+
+
+def resolve(state, words, chosen):
+    for word in words:
+        if have(state, word) or any(matches(word, n, v) for n, v in chosen):
+            continue
+        name, variant = find(state, word)
+        chosen.append((name, variant))
+        resolve(state, variant.get("depends", []), chosen)
+    return chosen
+
+
+def install(state, words):
+    new = resolve(state, [w for w in words if not w.startswith("-")], [])
+    for name, variant in new:
+        for key, old in state["installed"].items():
+            if any(store.like(old["name"], c) for c in variant.get("conflicts", [])):
+                raise store.Failed(f"package {name} conflicts with {key}")
+    code = 0
+    for name, variant in new:
+        check_signature(state, variant)
+        for key in [k for k, v in state["installed"].items() if v["name"] == name and not variant.get("installonly")]:
+            take(state, key)
+        put(state, name, variant)
+        code = variant.get("scriptlet", code)
+    return code
+
+
+def check_signature(state, variant):
+    """As dnf does: the key that the entry names is imported when its first package comes."""
+    name = source_of(variant)
+    entry = entries()[name]
+    if entry.get("gpgcheck") != "1":
+        raise store.Failed(f"{name} is not checked")
+    key = entry.get("gpgkey", "")
+    if not key:
+        return
+    text = read(key.replace("file://", ""))
+    if not text:
+        raise store.Failed(f"no key {key}")
+    short = text.split()[-1][-8:].lower()
+    mark = {"name": "gpg-pubkey", "version": short, "release": "5f5e1000", "arch": "(none)"}
+    state["installed"][nvra("gpg-pubkey", mark)] = mark
+
+
+def dnf(state, words):
+    words = [w for w in words if w != "-q"]
+    verb = words[0]
+    if verb == "--version":
+        print("dnf5 version 5.2.17" if state.get("dnf5") else "4.14.0")
+        return 0
+    if verb == "makecache":
+        return 0
+    if verb == "install":
+        return install(state, words[1:])
+    if verb == "remove":
+        return remove(state, words[1:])
+    if verb == "repoquery":
+        return repoquery(state, words[-1])
+    if verb == "repolist":
+        known = enabled() if "--enabled" in words else list(entries())
+        print("\n".join(["repo id                 repo name", *(f"{name:<44} {name}" for name in known)]))
+        return 0
+    if verb == "module":
+        return module(state, words[1:])
+    if verb == "versionlock":
+        return versionlock(state, words[1:])
+    if verb == "config-manager":
+        return config_manager(state, words[1:])
+    raise SystemExit("fake dnf: " + " ".join(words))
+
+
+def repoquery(state, word):
+    for name in state["archive"]:
+        for variant in visible(state, name, locked=not state.get("dnf5")):
+            if matches(word, name, variant):
+                print(variant["version"])
+    return 0
+
+
+def config_manager(state, words):
+    if state.get("dnf5"):
+        name, _, value = words[1].partition(".enabled=")
+        return switch(name, value) if words[0] == "setopt" else 2
+    if not have(state, "dnf-plugins-core"):
+        raise store.Failed("No such command: config-manager")
+    return switch(words[1], {"--set-enabled": "1", "--set-disabled": "0"}[words[0]])
+
+
+def module(state, words):
+    if words[0] == "list":
+        print("Name           Stream       Profiles   Summary")
+        if "developer.download.nvidia.com" in "".join(e.get("baseurl", "") for e in entries().values()):
+            for name in state.get("streams", []):
+                print(f"nvidia-driver  {name}    default    NVIDIA driver")
+        return 0
+    if words[0] == "reset":
+        store.write(STREAM, "[nvidia-driver]\nname=nvidia-driver\nstream=\nprofiles=\nstate=\n")
+        return 0
+    wanted = words[-1].partition(":")[2]
+    if stream() not in ("", wanted):
+        raise store.Failed("It is not possible to switch enabled streams of a module")
+    store.write(STREAM, f"[nvidia-driver]\nname=nvidia-driver\nstream={wanted}\nprofiles=\nstate=enabled\n")
+    return 0
+
+
+def versionlock(state, words):
+    if state.get("dnf5") or not have(state, "python3-dnf-plugin-versionlock"):
+        raise store.Failed("No such command: versionlock")
+    lines = [line for line in read(LOCKS4).splitlines() if line]
+    if words[0] == "add":
+        for name in state["archive"]:
+            for v in visible(state, name, locked=False):
+                line = f"{name}-3:{v['version']}-{v['release']}.*"
+                if fnmatch.fnmatch(line, words[1]) and line not in lines:
+                    lines.append(line)
+    elif words[0] == "delete":
+        lines = [line for line in lines if line != words[1]]
+    store.write(LOCKS4, "".join(line + "\n" for line in lines))
+    return 0
+
+
+def rhel_drivers(state, words):
+    if not have(state, "rhel-drivers"):
+        return 127
+    if words[0] == "list":
+        print("Available drivers:")
+        for variant in reversed(visible(state, "nvidia-driver-cuda")):
+            print("   nvidia:" + variant["version"])
+        return 0
+    version = words[-1].partition(":")[2]
+    return install(state, [f"nvidia-driver-cuda-{version}", f"kmod-nvidia-open-{version}"])
+
+
+COMMANDS = {
+    "dnf": dnf,
+    "rpm": rpmdb.rpm,
+    "subscription-manager": rpmdb.subscription_manager,
+    "rhel-drivers": rhel_drivers,
+    "akmods": rpmdb.akmods,
+    "dracut": lambda state, words: 0,
+    "grubby": rpmdb.grubby,
+    "gpg": rpmdb.gpg,
+    "sleep": rpmdb.sleep,
+}
