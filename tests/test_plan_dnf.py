@@ -20,17 +20,17 @@ SHELLCHECK = shutil.which("shellcheck", path=str(Path(sys.executable).parent)) o
 SYSTEMS = {
     "rhel-8": "580-open",
     "rhel-9.7": "580-open",
-    "rhel-10.0": "*nvidia*",
+    "rhel-10.0": "ec_lock",
     "rhel-10.1": "ec_rhel_drivers",
     "rocky-8": "580-open",
     "rocky-9": "580-open",
-    "rocky-10": "*nvidia*",
+    "rocky-10": "ec_lock",
     "centos-9": "580-open",
-    "centos-10": "*nvidia*",
+    "centos-10": "ec_lock",
     "almalinux-9": "580-open",
     "ol-8": "580-open",
     "ol-9": "580-open",
-    "ol-10": "*nvidia*",
+    "ol-10": "ec_lock",
     "fedora-42": "ec_fedora_install",
     "fedora-43": "ec_fedora_install",
     "fedora-44": "ec_fedora_install",
@@ -62,7 +62,7 @@ def test_every_release_gets_a_script_that_is_sound_and_whose_dry_run_ends(os: st
     world.save(dnf5=id == "fedora", owners={})
     write_repos(world, {"baseos": "1", "crb": "0"})
     script = render(answer, "script", meta=META, sysroot=str(world.root), state_dir=str(world.var))
-    assert ("*nvidia*$1*" if SYSTEMS[os] == "*nvidia*" else SYSTEMS[os]) in script
+    assert SYSTEMS[os] in words(answer)
     if SHELLCHECK and os in LINTED:
         file = tmp_path / "plan.sh"
         file.write_text(script)

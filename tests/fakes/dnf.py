@@ -60,15 +60,32 @@ def visible(state, name, locked=True):
 
 
 def lock_allows(state, name, variant):
+    """As dnf does: a lock excludes every other version of the names that it fits."""
+    version = variant["version"]
     if state.get("dnf5"):
-        text = read(LOCKS5)
-        if 'name = "*nvidia*"' not in text or "nvidia" not in name:
-            return True
-        branch = text.split('">="\nvalue = "3:')[1].split('"')[0]
-        return variant["version"].split(".")[0] == branch
-    lines = [line for line in read(LOCKS4).splitlines() if line and not line.startswith("#")]
-    mine = [line for line in lines if line.rsplit("-", 2)[0] == name]
-    return not mine or any(f"{name}-3:{variant['version']}-{variant['release']}.*" == line for line in mine)
+        wanted = [(n, v.split(":")[1]) for n, v in blocks(read(LOCKS5)) if fnmatch.fnmatch(name, n)]
+        return not wanted or any(version.startswith(v + ".") for _, v in wanted)
+    full = f"{name}-3:{version}-{variant['release']}.*"
+    mine = []
+    for line in read(LOCKS4).splitlines():
+        if line and not line.startswith("#"):
+            pattern = line.rsplit("-", 2)[0] if "-3:" in line or "-0:" in line else line.rsplit("-", 1)[0]
+            if fnmatch.fnmatch(name, pattern):
+                mine.append(line)
+    return not mine or any(line == full or fnmatch.fnmatch(f"{name}-{version}", line) for line in mine)
+
+
+def blocks(text):
+    """(name, least version) of each block of dnf 5's file."""
+    name = ""
+    for line in text.splitlines():
+        key, _, value = line.partition(" = ")
+        if key == "name":
+            name = value.strip('"')
+        elif key == "comparator":
+            least = value == '">="'
+        elif key == "value" and least:
+            yield name, value.strip('"')
 
 
 def find(state, word):
@@ -189,14 +206,10 @@ def versionlock(state, words):
     if state.get("dnf5") or not have(state, "python3-dnf-plugin-versionlock"):
         raise store.Failed("No such command: versionlock")
     lines = [line for line in read(LOCKS4).splitlines() if line]
-    if words[0] == "add":
-        for name in state["archive"]:
-            for v in visible(state, name, locked=False):
-                line = f"{name}-3:{v['version']}-{v['release']}.*"
-                if fnmatch.fnmatch(line, words[1]) and line not in lines:
-                    lines.append(line)
+    if words[:2] == ["add", "--raw"]:
+        lines += [word for word in words[2:] if word not in lines]
     elif words[0] == "delete":
-        lines = [line for line in lines if line != words[1]]
+        lines = [line for line in lines if line not in words[1:]]
     store.write(LOCKS4, "".join(line + "\n" for line in lines))
     return 0
 
