@@ -114,7 +114,7 @@ ec_wait_akmods() {
   while grep -qsx 'akmods\|akmodsbuild' "$EC_SYSROOT"/proc/[0-9]*/comm; do
     if ((!waited)); then ec_log "akmods builds the module in the background: waiting"; fi
     if ((waited >= 1800)); then ec_die 1 "akmods has been building for half an hour: look at /var/cache/akmods, then run this script again"; fi
-    sleep 5
-    waited=$((waited + 5))
+    sleep 30
+    waited=$((waited + 30))
   done
 }

@@ -144,9 +144,6 @@ ec_cuda_repo() {
   local url="https://developer.download.nvidia.com/compute/cuda/repos/$1/$2" file
   file=$(ec_cuda_repo_file "$1" "$2")
   if [[ -n $file && $file != */envcheck-cuda.repo ]]; then
-    if grep -Eq '^[[:space:]]*gpgcheck[[:space:]]*=[[:space:]]*(0|no|false)' "$file"; then
-      ec_refuse "$file takes unsigned packages from NVIDIA's repository (gpgcheck=0): set it to 1"
-    fi
     ec_log "NVIDIA's repository is there already: $file"
     return 0
   fi
@@ -176,19 +173,29 @@ ec_cuda_repo_there() {
 
 # ec_one_source WANTED: distribution, almalinux, nvidia or rpmfusion. Halves of a driver from two sources never fit.
 ec_one_source() {
-  local other
+  local other file
+  ec_dnf_wait
   for other in almalinux negativo17 rpmfusion nvidia; do
     if [[ $other == "$1" ]] || ! ec_source_there "$other"; then continue; fi
     if [[ $1 == almalinux && $other == nvidia ]] && ec_packages_installed almalinux-release-nvidia-driver; then continue; fi
     ec_refuse "this machine takes its driver from another source ($other), and two sources mix its halves: $(ec_source_hint "$other")"
   done
+  file=$(ec_cuda_repo_file)
+  if [[ -n $file ]] && grep -Eq '^[[:space:]]*gpgcheck[[:space:]]*=[[:space:]]*(0|no|false)' "$file"; then
+    ec_refuse "$file takes unsigned packages from NVIDIA's repository (gpgcheck=0): set it to 1"
+  fi
 }
 
 ec_source_there() {
   local name
   case $1 in
     almalinux) ec_packages_installed almalinux-release-nvidia-driver ;;
-    negativo17) ls "$EC_SYSROOT"/etc/yum.repos.d/{epel,fedora}-nvidia*.repo >/dev/null 2>&1 ;;
+    negativo17)
+      for name in "$EC_SYSROOT"/etc/yum.repos.d/epel-nvidia*.repo "$EC_SYSROOT"/etc/yum.repos.d/fedora-nvidia*.repo; do
+        if [[ -e $name ]]; then return 0; fi
+      done
+      return 1
+      ;;
     rpmfusion)
       while IFS=' ' read -r name _; do
         case $name in akmod-nvidia* | kmod-nvidia-*xx* | xorg-x11-drv-nvidia*) return 0 ;; esac

@@ -183,11 +183,12 @@ ec_dnf_remove() {
 # Waits for another dnf, five minutes at most: dnf itself would wait for ever.
 ec_dnf_wait() {
   local waited=0 who
+  if ((EC_DRY_RUN)); then return 0; fi
   while who=$(ec_dnf_holder); do
     if ((waited >= 300)); then ec_die 11 "$who has held the package database for five minutes: let it end, then run this script again"; fi
     if ((!waited)); then ec_log "$who holds the package database: waiting"; fi
-    sleep 5
-    waited=$((waited + 5))
+    sleep 15
+    waited=$((waited + 15))
   done
 }
 

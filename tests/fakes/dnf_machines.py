@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,7 +77,8 @@ CASES = {
 
 def job_of(name: str, **changes: Any) -> DriverJob:
     c = CASES[name]
-    return job(c.os_id, c.version, c.repo, c.branch, c.module, **{"family": c.family, **changes})
+    plain = job(c.os_id, c.version, c.repo, c.branch, c.module, family=c.family)
+    return dataclasses.replace(plain, **changes)
 
 
 def rpm(version: str, release: str = "1", arch: str = "x86_64", **more: Any) -> dict[str, Any]:
