@@ -34,7 +34,8 @@ FAMILIES = {
 # What scripts may use of this machine. A real apt-get or update-initramfs must be out of reach of other families.
 TOOLS = """
 awk basename bash cat chmod cksum cmp comm cp cut date dirname env expr false find grep gzip head id install ln ls mkdir
-mktemp mv od python3 readlink rm rmdir sed sha256sum sh sleep sort stat tail tee test timeout touch tr true uniq wc xargs
+mktemp mv od python3 readlink rm rmdir sed sha256sum sh sleep sort stat tail tee test timeout touch tr true
+uniq wc xargs
 """
 OPEN, PROPRIETARY = "Dual MIT/GPL", "NVIDIA"
 DOWNLOAD = "a keyring\n"
