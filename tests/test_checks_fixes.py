@@ -290,11 +290,27 @@ def test_a_path_that_is_none_is_not_used() -> None:
 
 def test_the_container_toolkit_with_its_repository() -> None:
     told = lines(WORKSTATION, "container-toolkit-missing", put(which={"docker": "/usr/bin/docker"}))
-    assert "nvidia.github.io/libnvidia-container/stable/deb" in told[0]
-    assert told[1] == "sudo apt-get install -y nvidia-container-toolkit"
-    assert told[2:] == ["sudo nvidia-ctk runtime configure --runtime=docker", "sudo systemctl restart docker"]
+    assert told == [
+        "envcheck plan --with-container-toolkit docker -o install.sh",
+        "bash install.sh --stage system",
+    ]
     told = lines(WORKSTATION, "container-toolkit-missing", put(which={"podman": "/usr/bin/podman"}))
-    assert told[-1] == "sudo nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
+    assert told[0] == "envcheck plan --with-container-toolkit podman -o install.sh"
+
+
+def test_the_container_toolkit_where_no_recipe_is() -> None:
+    rocky = "ID=rocky\nVERSION_ID=9.5\nID_LIKE='rhel centos fedora'\n"
+    change = put(which={"docker": "/usr/bin/docker"}, files={"/etc/os-release": rocky})
+    told = lines(WORKSTATION, "container-toolkit-missing", change)
+    assert "nvidia.github.io/libnvidia-container/stable/rpm" in told[0]
+    assert told[1] == "sudo dnf install -y nvidia-container-toolkit"
+    assert told[2:] == ["sudo nvidia-ctk runtime configure --runtime=docker", "sudo systemctl restart docker"]
+
+
+def test_the_toolkit_of_torchs_own_cuda() -> None:
+    change = put(dirs={"/usr/local": []}, env={"CUDA_HOME": "/usr/local/cuda-12.1"})
+    told = lines(WORKSTATION, "cuda-toolkit-missing", change)
+    assert told[0] == "envcheck plan --torch 2.6.0 --cuda cu124 --with-toolkit -o install.sh"
 
 
 @pytest.mark.parametrize(

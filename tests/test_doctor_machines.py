@@ -35,5 +35,17 @@ def test_there_are_machines_of_many_kinds() -> None:
     assert len(FOLDERS) >= 30
     words = " ".join(f.name for f in FOLDERS)
     kinds = ("wsl", "docker", "kubernetes", "windows", "macos", "jetson", "dgx", "hgx", "mig", "vgpu", "nouveau")
-    kinds += ("secure-boot", "vfio", "conda", "gh200", "radeon", "mismatch", "hangs", "login-node", "nodriver")
+    kinds += (
+        "secure-boot",
+        "vfio",
+        "conda",
+        "gh200",
+        "radeon",
+        "mismatch",
+        "hangs",
+        "login-node",
+        "nodriver",
+        "rosetta",
+    )
+    kinds += ("nvsmi-folder", "tcc", "poetry", "none-uv")
     assert [k for k in kinds if k not in words] == []

@@ -135,3 +135,36 @@ def test_a_full_shm_on_any_machine() -> None:
     (finding,) = report_of(raw).findings
     assert (finding.code, finding.status) == ("shm-too-small", "warn")
     assert finding.evidence == ("/dev/shm is full: 4 of 32768 MiB are free",)
+
+
+def test_a_run_file_over_packages() -> None:
+    raw = raw_copy(json.loads(raw_of(WORKSTATION)))
+    raw["exists"]["/usr/bin/nvidia-uninstall"] = True
+    assert report_of(raw).findings == ()  # alone it is a driver like any other
+    raw["dirs"]["/var/lib/dpkg/info"] = ["libnvidia-compute-550:amd64.list", "nvidia-driver-550.list", "bash.list"]
+    (finding,) = report_of(raw).findings
+    assert (finding.code, finding.status) == ("driver-library-mismatch", "warn")
+    assert "libnvidia-compute-550, nvidia-driver-550" in finding.evidence[0]
+    assert [s.argv[0] for s in finding.fix] == ["nvidia-uninstall", "apt-get"]
+    assert finding.fix[1].argv[-2:] == ("libnvidia-compute-550", "nvidia-driver-550")
+
+
+def test_a_driver_of_a_run_file_is_uninstalled_before_packages_come() -> None:
+    raw = raw_copy(json.loads(raw_of(WORKSTATION)))
+    FAULTS["driver-too-old"][1](raw)
+    raw["exists"]["/usr/bin/nvidia-uninstall"] = True
+    finding = next(f for f in report_of(raw).findings if f.code == "driver-too-old")
+    steps = [s.argv[:2] for s in finding.fix]
+    assert steps.index(("nvidia-uninstall", "--silent")) < steps.index(("bash", "install.sh"))
+
+
+def test_verbose_shows_variables_and_space() -> None:
+    from envcheck.report import as_text
+
+    raw = raw_copy(json.loads(raw_of(WORKSTATION)))
+    raw["env"]["CUDA_LAUNCH_BLOCKING"] = "1"
+    (look,) = [c for c in raw["commands"] if c["argv"] == ["envcheck.look"]]
+    look["stdout"] += "tmpfs 33554432 1024 33553408 1% /dev/shm\n"
+    text = as_text(report_of(raw), verbose=1)
+    assert "env       CUDA_LAUNCH_BLOCKING=1" in text
+    assert "space     /dev/shm: 32767 of 32768 MiB free" in text

@@ -31,6 +31,7 @@
 ``torch_libraries``       ``[{"name", "path", "version", "from"}]``: the copy of each CUDA library that torch would load
 ``extensions``            ``[{"name", "version", "torch"}]``: compiled packages, and the torch that they were built for
 ``uvm``                   ``{"node": true, "loadable": true}``: /dev/nvidia-uvm, and the helper that loads the module
+``driver_origin``         ``{"run_file": false, "packages": ["nvidia-driver-550"] or null}``: who installed the driver
 ``kernel_headers``        whether the running kernel's headers are here
 ``unassigned_bars``       ``["BAR 1 of 0000:01:00.0"]``: memory windows without an address
 ``library_conflicts``     ``[{"name", "path", "version", "package", "wheel", "older", "loaded"}]``: before torch's own

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
-
-from .base import CERTAIN, STRONG, SUPPORTING, WEAK, Outcome, skip
-from .details import entries, events, mapping, os_packages, refused_for_its_key, secure_boot
-from .fixes import Steps, by_hand, cpu_torch, driver_steps, os_install, step
+from .base import CERTAIN, FAIL_FROM, STRONG, SUPPORTING, WEAK, Outcome, skip
+from .details import entries, events, mapping, refused_for_its_key, secure_boot
+from .fixes import Steps, by_hand, cpu_torch, driver_steps, run_file_away, step
 from .judge import fact, judge
 from .known import limit
+from .module_fixes import enrol, no_nouveau, rebuild
 from .view import View, nums
 
 AREA = "driver"
-KERNEL = re.compile(r"\d[\w.+~-]{2,80}")  # of uname -r, as it may stand in a package's name
-# Ubuntu's signed modules: linux-modules-nvidia-550-open-generic, and one for each kernel
-PREBUILT = re.compile(r"linux-modules-nvidia-(\d{3}(?:-server)?(?:-open)?)-.+")
 
 
 def _no_gpu_anywhere(v: View) -> bool:
@@ -44,33 +40,7 @@ def nouveau_loaded(v: View) -> Outcome:
         looked=any(g.driver_bound for g in v.gpus) or v.state("ok"),
         quiet="no other driver holds the GPU",
         at_most=100 if not free else WEAK - 10,
-        fix=lambda: _no_nouveau(v),
-    )
-
-
-# the command that writes the initial ram disk, by family of systems
-INITRAMFS = {
-    "debian": ("update-initramfs", "-u"),
-    "arch": ("mkinitcpio", "-P"),
-    **dict.fromkeys(("rhel", "fedora", "suse", "amazon"), ("dracut", "--force")),
-}
-
-
-def _no_nouveau(v: View) -> Steps:
-    """Where NVIDIA's driver is not there at all, its installation is the repair: the recipes block nouveau as well."""
-    if v.machine.driver.version is not None or v.pasted:
-        return _blacklist(v)
-    steps = driver_steps(v)
-    return steps if any(s.argv for s in steps) else (*_blacklist(v), *steps)
-
-
-def _blacklist(v: View) -> Steps:
-    line = 'printf "blacklist nouveau\\noptions nouveau modeset=0\\n" > /etc/modprobe.d/blacklist-nouveau.conf'
-    image = INITRAMFS.get(v.machine.os.family or ("debian" if v.pasted else ""))
-    title = "regenerate the initramfs, then reboot"
-    return (
-        step("blacklist", "keep nouveau from loading", "sh", "-c", line, root=True),
-        *((step("initramfs", title, *image, root=True, reboot=True),) if image else by_hand(title, reboot=True)),
+        fix=lambda: no_nouveau(v),
     )
 
 
@@ -126,20 +96,7 @@ def secure_boot_blocks_module(v: View) -> Outcome:
         looked=enabled is not None or v.state("ok"),
         quiet="Secure Boot is not in the way",
         at_most=WEAK - 10 if enabled is False or v.cuda_available else 100,
-        fix=lambda: _enrol(v),
-    )
-
-
-def _enrol(v: View) -> Steps:
-    key = {"debian": "/var/lib/dkms/mok.pub", "fedora": "/etc/pki/akmods/certs/public_key.der"}
-    path = (
-        "/var/lib/shim-signed/mok/MOK.der"
-        if v.machine.os.id == "ubuntu"
-        else key.get(v.machine.os.family or "", "/var/lib/dkms/mok.pub")
-    )
-    return (
-        step("enrol", "enrol the module's signing key", "mokutil", "--import", path, root=True),
-        *by_hand("reboot and confirm 'Enroll MOK' at the machine's own screen", reboot=True),
+        fix=lambda: enrol(v),
     )
 
 
@@ -214,47 +171,7 @@ def kernel_module_not_built(v: View) -> Outcome:
         facts=facts,
         looked=v.state("ok", "nouveau"),
         quiet="the kernel module is loaded",
-        fix=lambda: _rebuild(v),
-    )
-
-
-def _rebuild(v: View) -> Steps:
-    """Headers and a build; a driver of akmods is built by akmods. A module that the distribution built is a package."""
-    kernel = v.machine.os.kernel if v.machine.os.kernel and KERNEL.fullmatch(v.machine.os.kernel) else None
-    own = kernel or "$(uname -r)"
-    packages = os_packages(v)
-    ready = sorted(m[1] for p in packages if (m := PREBUILT.fullmatch(p)))
-    if ready and kernel and v.machine.os.id == "ubuntu":
-        flavour = ready[-1]
-        return (
-            *os_install(
-                v,
-                "module",
-                "install the distribution's module for the running kernel",
-                {"debian": (f"linux-modules-nvidia-{flavour}-{kernel}",)},
-            ),
-            step("modprobe", "load it", "modprobe", "nvidia", root=True),
-        )
-    named = {
-        "debian": f"linux-headers-{own}",
-        "rhel": f"kernel-devel-{own}",
-        "suse": "kernel-default-devel",
-        "arch": "linux-headers",
-    }
-    if v.machine.os.family == "fedora":
-        named["fedora"] = named["rhel"]
-    title = "install the headers of the running kernel"
-    if kernel or v.machine.os.family in ("suse", "arch"):
-        headers = os_install(v, "headers", title, {family: (name,) for family, name in named.items()})
-    else:
-        line = named.get(v.machine.os.family or "debian", named["debian"])
-        tool = "dnf" if "devel" in line else "apt-get"
-        headers = (step("headers", title, "sh", "-c", f'{tool} install -y "{line}"', root=True),)
-    build = ("akmods", "--force") if any(p.startswith("akmod-nvidia") for p in packages) else ("dkms", "autoinstall")
-    return (
-        *headers,
-        step("build", "build the module", *build, root=True),
-        step("modprobe", "load it", "modprobe", "nvidia", root=True),
+        fix=lambda: rebuild(v),
     )
 
 
@@ -266,8 +183,20 @@ def driver_library_mismatch(v: View) -> Outcome:
     Fix: reboot (or unload and load the modules); in a container remove the driver packages from the image.
     References: https://docs.nvidia.com/deploy/nvml-api/group__nvmlDeviceEnumvs.html
     """
-    facts = fact(
-        v.machine.problems.get("driver") or "the loaded module and the libraries differ", CERTAIN, v.state("mismatch")
+    origin = mapping(v, "driver_origin")
+    packages = [str(p) for p in origin.get("packages") or ()]
+    mixed = bool(origin.get("run_file") and packages)
+    facts = (
+        *fact(
+            v.machine.problems.get("driver") or "the loaded module and the libraries differ",
+            CERTAIN,
+            v.state("mismatch"),
+        ),
+        *fact(
+            f"the driver was installed twice: by NVIDIA's .run file, and as {', '.join(packages)[:120]}",
+            FAIL_FROM - 5,  # it may work until one of the two is updated
+            mixed,
+        ),
     )
     return judge(
         v,
@@ -279,6 +208,8 @@ def driver_library_mismatch(v: View) -> Outcome:
         fix=lambda: (
             by_hand("remove the driver's packages from the image: the host hands its own libraries in")
             if v.machine.os.container
+            else run_file_away(v)
+            if mixed
             else _reboot()
         ),
     )

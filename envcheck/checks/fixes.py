@@ -120,15 +120,8 @@ PACKAGE_TOOLS = {
 
 
 TOOLKIT = "https://nvidia.github.io/libnvidia-container"
-KEYRING = "/usr/share/keyrings/nvidia-container-toolkit-keyring.gpg"
-# NVIDIA's own lines for its repository, by family of systems (container toolkit, install guide)
+# NVIDIA's own lines for its repository, for families without a recipe (container toolkit, install guide)
 TOOLKIT_REPOSITORY = {
-    "debian": (
-        f"curl -fsSL {TOOLKIT}/gpgkey | gpg --dearmor --yes -o {KEYRING} && "
-        f"curl -fsSL {TOOLKIT}/stable/deb/nvidia-container-toolkit.list | "
-        f'sed "s#deb https://#deb [signed-by={KEYRING}] https://#g" '
-        "> /etc/apt/sources.list.d/nvidia-container-toolkit.list && apt-get update"
-    ),
     **dict.fromkeys(
         ("rhel", "fedora", "amazon"),
         f"curl -fsSL {TOOLKIT}/stable/rpm/nvidia-container-toolkit.repo "
@@ -138,15 +131,47 @@ TOOLKIT_REPOSITORY = {
 }
 
 
+def has_recipe(v: View, role: str) -> bool:
+    """Whether installers/ has a recipe of that role for this system; a container's host is another system."""
+    from ..recipes import load_recipes
+
+    os = v.machine.os
+    family, arch = os.family or ("debian" if v.pasted else ""), os.arch or "x86_64"
+    distro = v.matrix.distro(os.id, os.version)
+    repo = distro.nvidia_repo if distro else None
+
+    def serves(row: Mapping[str, object]) -> bool:
+        repos, wsl = row.get("repo"), row.get("wsl")
+        fits = not isinstance(repos, list | tuple) or repo in repos
+        return fits and (wsl is None or wsl is bool(os.wsl))
+
+    rows = load_recipes().by_id.values() if not os.container else ()
+    fitting = [r for r in rows if r.role == role and arch in r.arch and (os.id in r.os or family in r.family)]
+    return any(serves(row) for recipe in fitting for row in recipe.serves)
+
+
+def script(title: str, *options: str, why: str = "", reboot: bool = False) -> Steps:
+    """The plan's script, and its system stage: several steps with checks between them, no loose lines to copy."""
+    run = "run its system stage: it asks for root where it needs it, and can be undone"
+    return (
+        step("script", title, "envcheck", "plan", *options, "-o", "install.sh", why=why),
+        step("system", run, "bash", "install.sh", "--stage", "system", reboot=reboot),
+    )
+
+
 def container_toolkit(v: View, engines: tuple[str, ...]) -> Steps:
     """NVIDIA's repository, the toolkit, and the engine told of it: docker by its runtime, podman by CDI."""
     family = v.machine.os.family or ("debian" if v.pasted else "")
-    names = dict.fromkeys(("debian", "rhel", "suse", "arch"), ("nvidia-container-toolkit",))
+    engine = "podman" if engines == ("podman",) else "docker"
+    if has_recipe(v, "container-toolkit"):
+        title = f"write the script that installs the container toolkit and tells {engine} of it"
+        return script(title, "--with-container-toolkit", engine)
+    names = dict.fromkeys(("rhel", "suse", "arch"), ("nvidia-container-toolkit",))
     title = "on the host: install the toolkit (nvidia-container-toolkit)"
     line = TOOLKIT_REPOSITORY.get(family)
     added = (step("repository", "on the host: add its repository", "sh", "-c", line, root=True),) if line else ()
     installed = (*added, *os_install(v, "toolkit", title, names))
-    if engines == ("podman",):
+    if engine == "podman":
         generate = ("nvidia-ctk", "cdi", "generate", "--output=/etc/cdi/nvidia.yaml")
         return (*installed, step("cdi", "describe the devices for podman", *generate, root=True))
     register = ("nvidia-ctk", "runtime", "configure", "--runtime=docker")
@@ -154,6 +179,20 @@ def container_toolkit(v: View, engines: tuple[str, ...]) -> Steps:
         *installed,
         step("configure", "register the runtime", *register, root=True),
         step("restart", "restart docker", "systemctl", "restart", "docker", root=True),
+    )
+
+
+def run_file_away(v: View) -> Steps:
+    """Where NVIDIA's .run file installed the driver: no package may be put over it."""
+    told = v.fact("driver_origin")
+    if not isinstance(told, dict) or not told.get("run_file"):
+        return ()
+    title = "remove the driver of the .run file by its own uninstaller and reboot: packages over it mix two drivers"
+    packages = [p for p in told.get("packages") or () if re.fullmatch(r"[a-z0-9][a-z0-9.+-]{1,60}", str(p))]
+    again = ("apt-get", "install", "--reinstall", "-y", *packages)
+    return (
+        step("run-file", title, "nvidia-uninstall", "--silent", root=True, reboot=not packages),
+        *((step("again", "bring the packages' files back", *again, root=True, reboot=True),) if packages else ()),
     )
 
 
@@ -177,28 +216,12 @@ def driver_steps(v: View) -> Steps:
     by_itself = [s for s in plan.steps if s.stage == "system" and s.argv]
     if not any(s.id.startswith("driver") for s in by_itself):  # no recipe: the plan's own sentence, no script
         return tuple(s for s in plan.steps if s.stage == "system" and s.id.startswith("driver")) or by_hand(PLANNED)
+    away = tuple(s for s in run_file_away(v) if s.id == "run-file")
     asked = ("--torch", plan.torch.version, "--cuda", plan.torch.tag) if current_build(v) else ()
-    return (
-        step(
-            "driver-script",
-            f"write the script that installs driver branch {plan.driver.target} ({plan.driver.module} module) here",
-            "envcheck",
-            "plan",
-            *asked,
-            "-o",
-            "install.sh",
-            why="; ".join(s.title for s in by_itself)[:900],
-        ),
-        step(
-            "driver",
-            "run its system stage: it asks for root where it needs it, and can be undone",
-            "bash",
-            "install.sh",
-            "--stage",
-            "system",
-            reboot=True,
-        ),
-    )
+    target, module = plan.driver.target, plan.driver.module
+    title = f"write the script that installs driver branch {target} ({module} module) here"
+    why = "; ".join(s.title for s in by_itself)[:900]
+    return (*away, *script(title, *asked, why=why, reboot=True))
 
 
 def _driver_plan(v: View) -> Plan | None:

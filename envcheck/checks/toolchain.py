@@ -6,7 +6,7 @@ import re
 
 from .base import SUPPORTING, WEAK, Outcome
 from .details import build_tool, libraries, mapping
-from .fixes import Steps, by_hand, os_install, step
+from .fixes import Steps, by_hand, current_build, has_recipe, os_install, script, step
 from .judge import fact, judge
 from .known import newest_gcc
 from .place import WHEELS, install_argv, packages, place
@@ -51,16 +51,13 @@ def _toolkit(v: View) -> Steps:
     if place(v).manager not in WHEELS:
         argv = (*install_argv(place(v)), "-c", "nvidia", f"cuda-toolkit={dotted}")
         return (step("toolkit", f"the CUDA {dotted} toolkit, inside the environment", *argv),)
-    package = f"cuda-toolkit-{cuda[0]}-{cuda[1]}"
-    return (
-        *os_install(
-            v,
-            "toolkit",
-            f"NVIDIA's package {package} (from NVIDIA's repository, which the driver's script adds)",
-            {"debian": (package,), "rhel": (package,), "suse": (package,)},
-        ),
-        *by_hand(f"then export CUDA_HOME=/usr/local/cuda-{dotted}"),
-    )
+    package, home = f"cuda-toolkit-{cuda[0]}-{cuda[1]}", by_hand(f"then export CUDA_HOME=/usr/local/cuda-{dotted}")
+    build = current_build(v)
+    if build is not None and has_recipe(v, "cuda-toolkit"):
+        title = f"write the script that installs the CUDA {dotted} toolkit from NVIDIA's repository"
+        return (*script(title, "--torch", build.torch, "--cuda", build.tag, "--with-toolkit"), *home)
+    title = f"NVIDIA's package {package}, from NVIDIA's repository for this system"
+    return (*os_install(v, "toolkit", title, dict.fromkeys(("debian", "rhel", "suse"), (package,))), *home)
 
 
 def cuda_home_mismatch(v: View) -> Outcome:

@@ -90,6 +90,9 @@ def _driver(machine: Machine) -> str:
     words = [driver.version, driver.cuda and f"CUDA {driver.cuda}", driver.module and f"{driver.module} module"]
     if driver.state not in (None, "ok"):
         words.append(driver.state)
+    origin = machine.facts.get("driver_origin")
+    if isinstance(origin, Mapping) and origin.get("run_file"):
+        words.append("installed by a .run file")
     return ", ".join(w for w in words if w)
 
 

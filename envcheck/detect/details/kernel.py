@@ -11,6 +11,7 @@ from ...model import OS, Machine
 TIMEOUT = 4.0  # seconds
 MODULES = ("nvidia", "nouveau", "nova", "amdgpu", "radeon", "i915", "xe", "vfio_pci", "nvgpu", "nvmap", "tegra")
 SECURE_BOOT = "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+DEBIAN_DRIVER = ("nvidia-driver-[0-9]*.list", "nvidia-driver*.list", "libnvidia-compute-*.list", "libcuda1*.list")
 LOG_LABEL = ("envcheck.kernel-log",)
 DENIED = re.compile(r"Operation not permitted|Permission denied|not seeing messages from other users", re.IGNORECASE)
 TROUBLE = ("missing", "not-loaded", "broken", "mismatch", "nouveau")
@@ -27,7 +28,7 @@ echo envcheck-done
 
 
 def modules_and_firmware(host: Host, os: OS) -> dict[str, Any]:
-    """``modules``, ``mokutil``, ``kernel_headers`` and ``uvm``."""
+    """``modules``, ``mokutil``, ``kernel_headers``, ``driver_origin`` and ``uvm``."""
     facts: dict[str, Any] = {}
     text = host.read_text("/proc/modules")
     if text is not None:
@@ -40,6 +41,7 @@ def modules_and_firmware(host: Host, os: OS) -> dict[str, Any]:
     }
     if os.container or os.wsl:
         return facts
+    facts["driver_origin"] = _origin(host, os)
     data = host.read_bytes(SECURE_BOOT)
     if data is not None and len(data) > 4:
         facts["mokutil"] = {"secure_boot": data[4] == 1}  # four bytes of attributes, then the value
@@ -48,6 +50,17 @@ def modules_and_firmware(host: Host, os: OS) -> dict[str, Any]:
     if os.kernel:
         facts["kernel_headers"] = host.exists(f"/lib/modules/{os.kernel}/build")
     return facts
+
+
+def _origin(host: Host, os: OS) -> dict[str, Any]:
+    """Who put the driver's files here: NVIDIA's .run file leaves its own uninstaller, dpkg a list of files each.
+
+    ``packages`` is None where the package manager would have to be asked, which takes too long to do always.
+    """
+    run_file = host.exists("/usr/bin/nvidia-uninstall") or host.exists("/usr/local/bin/nvidia-uninstall")
+    names = host.listdir("/var/lib/dpkg/info", DEBIAN_DRIVER) if os.family == "debian" else None
+    listed = None if names is None else sorted({n.removesuffix(".list").partition(":")[0] for n in names})
+    return {"run_file": run_file, "packages": listed}
 
 
 def gather(host: Host, machine: Machine) -> dict[str, Any]:
