@@ -138,6 +138,11 @@ ec_undo_packages() {
       name=${line#* }
       # The kernel that runs is nobody's to remove.
       if [[ $name == *"$(uname -r)" && $name == linux-image-* ]]; then continue; fi
+      # dkms recommends it, and its prerm refuses to go where root has no password: half of the rest would stay behind.
+      if [[ $name == sudo ]]; then
+        ec_log "  sudo stays: remove it yourself if nobody needs it"
+        continue
+      fi
       if ec_apt_present "$name"; then words+=("$name-") gone+=("$name"); fi
     done < <(ec_state_values package)
     while IFS= read -r line; do

@@ -183,6 +183,19 @@ def test_trap_7_a_package_whose_module_cannot_be_built_is_named_and_taken_back(t
     assert world.installed == before
 
 
+def test_undo_leaves_sudo_which_refuses_to_go(tmp_path: Path) -> None:
+    """Seen in Debian 12: dkms brings sudo, whose prerm fails without a password of root's, and apt stops half way."""
+    world = make("debian-archive", tmp_path)
+    before = world.installed
+    world.offer(packages("sudo"))
+    world.offer(packages("nvidia-persistenced", version="535.100.01-1", depends=["sudo"], **{"from": "non-free"}))
+    script = script_of(world, job_of("debian-archive"))
+    assert system(world, script, "--yes").code == 0
+    undone = world.run(script, "--stage", "undo", "--yes")
+    assert undone.code == 0, undone.output
+    assert world.installed == {**before, "sudo": "1"}
+
+
 def test_trap_3_a_module_that_was_not_built_stops_before_the_reboot(tmp_path: Path) -> None:
     world = make("debian-archive", tmp_path)
     (world.bin / "dkms").unlink()
