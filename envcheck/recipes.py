@@ -13,6 +13,8 @@ Rows of ``serves`` and the ``when`` of a step compare with the same keys, each o
 | ``not_version`` | the opposite |
 | ``feature`` | the machine has it: ``fabric`` (NVSwitch), ``nvlsm`` (NVLink switches managed over InfiniBand) |
 | ``at_least``, ``before`` | the release is that one or newer, or older: ``"10.1"`` is older than 10.10 |
+
+``inferred`` of a row of ``serves`` names those of its branches that nobody saw or told of for that system.
 """
 
 from __future__ import annotations
@@ -157,16 +159,28 @@ def choose(job: DriverJob, recipes: Recipes, role: str = "driver") -> Recipe | N
     return min(fitting, key=lambda r: (r.precedence, r.id), default=None)
 
 
+def inferred(job: DriverJob, recipes: Recipes) -> bool:
+    """Whether nobody saw or told that this system's source has the branch: it follows from a neighbour's row."""
+    recipe = choose(job, recipes, "driver-file" if job.file else "driver")
+    if recipe is None:
+        return False
+    rows = [row for row in recipe.serves if _row_serves(recipe, row, job)]
+    return all(job.branch in row.get("inferred", ()) for row in rows)
+
+
 def _is_for(recipe: Recipe, job: DriverJob) -> bool:
     return job.arch in recipe.arch and (job.os_id in recipe.os or job.family in recipe.family)
 
 
 def _serves(recipe: Recipe, job: DriverJob) -> bool:
-    return any(
+    return any(_row_serves(recipe, row, job) for row in recipe.serves)
+
+
+def _row_serves(recipe: Recipe, row: Mapping[str, Any], job: DriverJob) -> bool:
+    return (
         job.branch in row.get("branches", (job.branch,))
         and _holds(row, job)
         and ("repo" not in row or not recipe.keyrings or job.repo in recipe.keyrings)
-        for row in recipe.serves
     )
 
 

@@ -328,6 +328,7 @@ def test_every_branch_of_a_recipe_is_a_row_of_the_matrix() -> None:
     for recipe in RECIPES.by_id.values():
         for row in recipe.serves:
             assert set(row.get("branches", ())) <= known, recipe.id
+            assert set(row.get("inferred", ())) <= set(row["branches"] if "inferred" in row else ()), recipe.id
 
 
 def test_proprietary_modules_are_for_580_and_older_and_every_recipe_has_the_default_branch() -> None:

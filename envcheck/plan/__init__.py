@@ -213,6 +213,7 @@ def _satisfied(context: Context, option: DriverOption, best: Verdict, verdicts: 
         *((note,) if note else ()),
         *explain.offline_warning(request, target, option),
         *explain.container_warning(target, option, build, exact, minor, machine),
+        *explain.recipe_warning(driver_job(machine, matrix, option, request), context.recipes, option),
         *lives_warnings(machine, target, matrix, context.section, best, option),
     )
     return Plan(

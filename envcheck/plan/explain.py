@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ..managers.base import InstallJob
 from ..matrix import Build, Constraint
 from ..model import Machine, PythonChoice, Request
+from ..recipes import DriverJob, Recipes, inferred
 from .choose import Verdict, name
 from .driver import DriverOption
 from .target import Target
@@ -111,6 +112,17 @@ def offline_warning(request: Request, target: Target, option: DriverOption) -> I
         yield (
             f"--offline carries wheels, not the driver: branch {option.branch.branch} would be fetched from a network. "
             "Bring NVIDIA's local repository package (or .run file) and name it: --driver-file FILE --driver-sha256 SUM"
+        )
+
+
+def recipe_warning(job: DriverJob, recipes: Recipes, option: DriverOption) -> Iterator[str]:
+    """Where a recipe's row follows from a neighbour's: the script finds out, and the user should know before."""
+    if option.branch is not None and inferred(job, recipes):
+        system = " ".join(p for p in (job.os_id, job.os_version) if p)
+        yield (
+            f"unverified: that {system} can get driver branch {job.branch} ({job.module} kernel module) is inferred, "
+            "nobody saw it there; the script asks the archive first, and stops with 11 before a driver is changed if "
+            "it has none"
         )
 
 
