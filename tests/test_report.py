@@ -145,6 +145,18 @@ def test_github_lines_are_ours_alone() -> None:
     assert "%250A" in lines[0]
 
 
+@pytest.mark.parametrize(
+    "words", ["::error::pwned", "a\n::set-output name=x::y", "##[set-env name=PATH]x", "\t::stop-commands::t"]
+)
+@pytest.mark.parametrize("name", sorted(FORMATS))
+def test_no_line_commands_a_runner_that_the_format_did_not_mean(name: str, words: str) -> None:
+    text = FORMATS[name](report_with(words))
+    lines = [line for line in text.splitlines() if line.lstrip().startswith("::")]
+    ours = ("::error title=envcheck ", "::warning title=envcheck ")
+    assert all(name == "github" and line.startswith(ours) for line in lines), lines
+    assert "##[" not in text
+
+
 def test_junit_stays_well_formed() -> None:
     suite = ElementTree.fromstring(as_junit(report_with(EVIL)))[0]
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("6", "1", "2")

@@ -10,10 +10,10 @@ from typing import Any
 import click
 
 from ..fleet import Fleet, compare, read_folder
-from ..gate.github import inert, inert_json
 from ..gate.prometheus import Series, metric
 from ..model import to_plain
 from ..report.clean import clean
+from ..report.inert import inert, inert_json
 from .common import emit, output_options
 
 SCHEMA = "envcheck.fleet/1"

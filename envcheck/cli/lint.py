@@ -12,11 +12,11 @@ import click
 from ..checks import CODES
 from ..errors import UsageError
 from ..gate import find_policy, load_policy
-from ..gate.github import inert, inert_json
 from ..lint import KINDS, Fault, Target, kind_of, lint
 from ..matrix import load
 from ..model import to_plain
 from ..report.clean import clean
+from ..report.inert import inert, inert_json
 from ..verify.table import BY_CODE
 from .common import emit, output_options
 from .doctor import read

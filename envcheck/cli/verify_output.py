@@ -12,6 +12,7 @@ from ..model import Step, to_plain
 from ..report import as_github, as_junit
 from ..report.clean import ascii_only, clean, command
 from ..report.data import cleaned
+from ..report.inert import inert, inert_json
 from ..report.markdown import fence, inline_long
 from ..verify import Result, Verification
 from ..verify.gate import is_met
@@ -69,7 +70,7 @@ def _step(step: Step) -> dict[str, Any]:
 
 
 def as_json(found: Verification, **_: Any) -> str:
-    return json.dumps(as_data(found), indent=2, ensure_ascii=False) + "\n"
+    return inert_json(json.dumps(as_data(found), indent=2, ensure_ascii=False)) + "\n"
 
 
 def name_of(result: Result) -> str:
@@ -119,7 +120,7 @@ def as_text(found: Verification, *, width: int = 100, color: bool = False, verbo
         for finding in found.findings:
             lines += _wrapped(f"{finding.code}: {clean(finding.summary)}", width, "  ", "    ")
             lines += _fix(finding.fix)
-    return "\n".join(lines) + "\n"
+    return inert("\n".join(lines) + "\n")
 
 
 def _text_result(result: Result, width: int, paint: Callable[[str, str], str], verbose: int) -> list[str]:
@@ -165,7 +166,7 @@ def as_markdown(found: Verification, **_: Any) -> str:
             lines.append(fence("\n".join(clean(t, 300) for t in (result.summary, *result.evidence))))
     for finding in found.findings:
         lines += ["", f"### doctor: {finding.code}", "", fence(clean(finding.summary))]
-    return "\n".join(lines) + "\n"
+    return inert("\n".join(lines) + "\n")
 
 
 def as_report(found: Verification) -> Report:

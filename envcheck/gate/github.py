@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 
 from ..checks.base import Report
@@ -12,23 +11,6 @@ from .combine import headline
 from .words import Gated
 
 SUMMARY_LIMIT = 1_000_000  # bytes; GitHub takes 1 MiB a step, and refuses all of a longer one
-# a runner reads `::command::` after leading blanks, and the older `##[command]` anywhere in a line
-COMMAND_HEAD = re.compile(r"^(\s*)::", re.MULTILINE)
-
-
-def inert(text: str) -> str:
-    """Text for a job's log: no line of it is a workflow command."""
-    return COMMAND_HEAD.sub(r"\1: :", text.replace("##[", "## ["))
-
-
-def inert_json(text: str) -> str:
-    """The same for JSON, whose strings may write a character by its number."""
-    return text.replace("##[", "#\\u0023[")
-
-
-def inert_xml(text: str) -> str:
-    """The same for XML."""
-    return COMMAND_HEAD.sub(r"\1&#58;:", text.replace("##[", "#&#35;["))
 
 
 def as_annotations(gated: Gated, report: Report) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..report.clean import clean
+from ..report.inert import inert
 from .combine import headline
-from .github import inert
 from .words import Gated
 
 NPD_LIMIT = 80  # bytes; node-problem-detector cuts there

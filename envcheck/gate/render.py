@@ -12,10 +12,11 @@ from ..model import to_plain
 from ..report import as_data, as_junit, as_markdown, as_text
 from ..report.clean import ascii_only, clean
 from ..report.data import cleaned
+from ..report.inert import inert, inert_json, inert_xml
 from ..report.markdown import inline_long
 from ..report.redact import redacted
 from .combine import GATE, POLICY, WHOLE_RUN, combine, headline
-from .github import as_annotations, inert, inert_json, inert_xml
+from .github import as_annotations
 from .gitlab import as_gitlab
 from .lines import as_nagios, as_npd
 from .policy import as_plain

@@ -8,6 +8,7 @@ from typing import Any
 from ..checks.base import CheckResult, Finding, Report
 from ..model import Step, to_plain
 from .clean import clean
+from .inert import inert_json
 
 SCHEMA = "envcheck.doctor/1"
 
@@ -25,7 +26,7 @@ def as_data(report: Report) -> dict[str, Any]:
 
 
 def as_json(report: Report) -> str:
-    return json.dumps(as_data(report), indent=2, ensure_ascii=False) + "\n"
+    return inert_json(json.dumps(as_data(report), indent=2, ensure_ascii=False)) + "\n"
 
 
 def cleaned(value: Any) -> Any:

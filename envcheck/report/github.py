@@ -26,4 +26,4 @@ def as_github(report: Report) -> str:
         if result.status in ("crash", "timeout") or (result.status == "unknown" and result.required):
             lines.append(f"::warning title={_property('envcheck ' + result.code)}::{_data(clean(result.summary))}")
     lines.append(f"envcheck doctor - {report.verdict}")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines).replace("##[", "## [") + "\n"

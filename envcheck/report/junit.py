@@ -6,6 +6,7 @@ import html  # xml.sax.saxutils imports urllib, and with it ssl: 40 ms of every 
 
 from ..checks.base import CheckResult, Report
 from .clean import clean, command
+from .inert import inert_xml
 
 SKIPPED = ("skip",)
 ERRORS = ("unknown", "crash", "timeout")
@@ -22,7 +23,7 @@ def as_junit(report: Report) -> str:
         f'<testsuite name="envcheck doctor" tests="{len(results)}" failures="{failures}" errors="{errors}" '
         f'skipped="{skipped}" time="{seconds:.3f}">'
     )
-    return "\n".join(
+    text = "\n".join(
         [
             '<?xml version="1.0" encoding="UTF-8"?>',
             "<testsuites>",
@@ -33,6 +34,7 @@ def as_junit(report: Report) -> str:
             "",
         ]
     )
+    return inert_xml(text)
 
 
 def _attribute(text: str) -> str:

@@ -6,6 +6,7 @@ import re
 
 from ..checks.base import Finding, Report
 from .clean import clean, command
+from .inert import inert
 from .overview import overview
 
 SIGNS = {"healthy": "healthy", "degraded": "degraded", "broken": "broken", "undetermined": "undetermined"}
@@ -41,7 +42,7 @@ def as_markdown(report: Report) -> str:
     parts.append(
         f"{errors} error(s), {len(report.findings) - errors} warning(s); matrix {inline(report.matrix_version)}"
     )
-    return "\n".join(parts) + "\n"
+    return inert("\n".join(parts) + "\n")
 
 
 def _finding(finding: Finding, report: Report) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from ..checks.base import CheckResult, Finding, Report
 from ..checks.run import DRIVER_CAUSES
 from .clean import ascii_only, clean, words
+from .inert import inert
 from .overview import details, overview
 
 UNICODE = {"pass": "✓", "warn": "!", "fail": "✗", "skip": "–", "unknown": "?", "crash": "?", "timeout": "?"}
@@ -69,7 +70,7 @@ def as_text(report: Report, width: int = 100, color: bool = False, unicode: bool
         pen.lines.append("")
         _finding(pen, finding, report, verbose, index == 0)
     _missing(pen, report)
-    return "\n".join(pen.lines).rstrip() + "\n"
+    return inert("\n".join(pen.lines).rstrip() + "\n")
 
 
 def _areas(pen: _Pen, report: Report, verbose: int) -> None:
