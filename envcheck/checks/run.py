@@ -8,7 +8,20 @@ from collections.abc import Callable, Collection, Iterable
 from ..errors import UsageError
 from ..matrix import Matrix
 from ..model import Machine
-from . import build, container, cuda_driver, driver, hardware, install, libraries, pairs, runtime, system, toolchain
+from . import (
+    build,
+    container,
+    cuda_driver,
+    driver,
+    hardware,
+    install,
+    libraries,
+    neighbours,
+    pairs,
+    runtime,
+    system,
+    toolchain,
+)
 from .base import (
     BROKEN,
     CRASH,
@@ -99,6 +112,7 @@ def code_of(check: Check) -> str:
 
 AREA_OF.update({code_of(check): area for area, checks in GROUPS for check in checks})
 CODES: tuple[str, ...] = tuple(code_of(check) for check in CHECKS)
+TITLES = {code_of(check): (check.__doc__ or "").split("\n", 1)[0] for check in CHECKS if code_of(check) not in GENERIC}
 
 
 def run_checks(machine: Machine, matrix: Matrix, only: Collection[str] = (), skip: Collection[str] = ()) -> Report:
@@ -113,10 +127,17 @@ def run_checks(machine: Machine, matrix: Matrix, only: Collection[str] = (), ski
         outcomes[code_of(check)] = _run(check, view)
         seconds[code_of(check)] = time.perf_counter() - started
     outcomes = _explained(outcomes)
-    findings = tuple(_finding(code, outcomes[code]) for code in _ranked(outcomes))
     results = tuple(_result(code, outcome, seconds[code]) for code, outcome in outcomes.items())
+    word = verdict(results, machine)
+    ranked = _ranked(outcomes)
+    near = neighbours.also_possible(view, outcomes, ranked, TITLES)
+    if near:  # said of a failure that the verdict knows already; what is undetermined stays so
+        outcomes.update((code, neighbours.outcome_of(view, code, TITLES[code])) for code in near)
+        results = tuple(_result(code, outcome, seconds[code]) for code, outcome in outcomes.items())
+        word = DEGRADED if word == HEALTHY else word
+    findings = tuple(_finding(code, outcomes[code]) for code in (*ranked, *near))
     return Report(
-        verdict=verdict(results, machine),
+        verdict=word,
         machine=machine,
         findings=findings,
         results=results,
