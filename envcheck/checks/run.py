@@ -21,6 +21,7 @@ from . import (
     runtime,
     system,
     toolchain,
+    wsl,
 )
 from .base import (
     BROKEN,
@@ -46,7 +47,7 @@ DOCS = "docs/checks.md"
 # (area, checks). The order is the ranking of root causes: a cause stands before what it causes.
 GROUPS: tuple[tuple[str, tuple[Check, ...]], ...] = (
     (hardware.AREA, hardware.CHECKS),
-    (container.WSL_AREA, container.WSL_CHECKS),
+    (wsl.AREA, wsl.CHECKS),
     (container.AREA, container.CHECKS),
     (driver.AREA, driver.CHECKS),
     (driver.AREA, cuda_driver.CHECKS),

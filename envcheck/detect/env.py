@@ -95,7 +95,7 @@ _CREDENTIALS = re.compile(r"(://)[^/@\s]+@")
 
 def without_credentials(text: str) -> str:
     """``https://user:secret@index.example/simple`` -> ``https://index.example/simple``."""
-    return _CREDENTIALS.sub(r"\1", text)
+    return _CREDENTIALS.sub(r"\1", text) if "://" in text else text
 
 
 def relevant(environ: Mapping[str, str]) -> dict[str, str]:

@@ -102,9 +102,13 @@ class Redactor:
         return value
 
     def text(self, text: str) -> str:
-        text = _UUID.sub(self._number("uuid", lambda n: f"00000000-0000-0000-0000-{n:012d}"), without_credentials(text))
-        text = _SERIAL.sub(r"\g<1>0000000000", text)
-        text = _HOME.sub(lambda m: m[1] + self._user(m[2]), text)
+        text = without_credentials(text)
+        if text.count("-") > 3:
+            text = _UUID.sub(self._number("uuid", lambda n: f"00000000-0000-0000-0000-{n:012d}"), text)
+        if "erial" in text.lower():  # the pattern takes a long s too
+            text = _SERIAL.sub(r"\g<1>0000000000", text)
+        if "/home/" in text or "Users" in text:
+            text = _HOME.sub(lambda m: m[1] + self._user(m[2]), text)
         return self._names.sub(lambda m: self._words[m[0]], text) if self._names else text
 
     def _user(self, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 # words that every card carries or none needs
@@ -24,6 +25,7 @@ AMPERE = re.compile(r"a\d{3,4}")
 MODEL = re.compile(r"\d{3,4}[a-z]{0,2}|[a-z]{1,2}\d{1,4}[a-z]{0,2}")
 
 
+@functools.lru_cache(maxsize=8192)
 def tokens(text: str) -> frozenset[str]:
     """The words of a name without the dropped ones: ``NVIDIA GeForce RTX3080Ti 12 GB`` -> {rtx, 3080, ti, 12gb}."""
     text = re.sub(r"\((?:r|tm|c)\)|[®™©]", " ", text.lower())

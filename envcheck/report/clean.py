@@ -20,7 +20,8 @@ INVISIBLE = re.compile(r"[\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\u
 def clean(text: str, limit: int = 2_000) -> str:
     """One line without control bytes, escapes and invisible marks, cut to ``limit`` characters."""
     text = text[: limit * 4]
-    text = INVISIBLE.sub("", CONTROL.sub(" ", ESCAPE.sub("", text.replace("\n", " ").replace("\t", " "))))
+    if not text.isprintable():
+        text = INVISIBLE.sub("", CONTROL.sub(" ", ESCAPE.sub("", text.replace("\n", " ").replace("\t", " "))))
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 from ..checks.base import Report
-from ..model import Machine, from_plain, to_plain
+from ..model import Machine, Symptom, from_plain, to_plain
 
 
 def redacted(report: Report, hide: Callable[[Any], Any]) -> Report:
     """``hide`` takes and returns a JSON value (``detect.redact.Redactor``). UUIDs of GPUs go altogether."""
-    plain = to_plain(report.machine)
+    # symptoms apart: of a long report they are thousands of lines, and hold nothing but text and number
+    symptoms = tuple(Symptom(text=hide(s.text), line=s.line) for s in report.machine.symptoms)
+    plain = to_plain(dataclasses.replace(report.machine, symptoms=()))
     for gpu in plain["gpus"]:
         gpu["uuid"] = None
     findings = tuple(
@@ -20,5 +22,5 @@ def redacted(report: Report, hide: Callable[[Any], Any]) -> Report:
         for f in report.findings
     )
     results = tuple(dataclasses.replace(r, summary=hide(r.summary)) for r in report.results)
-    machine = from_plain(Machine, hide(plain))
+    machine = dataclasses.replace(from_plain(Machine, hide(plain)), symptoms=symptoms)
     return dataclasses.replace(report, machine=machine, findings=findings, results=results)

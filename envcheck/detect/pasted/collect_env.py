@@ -21,6 +21,7 @@ Lightning, ds_report, xformers. Keys are compared in lower case, without marks, 
 
 from __future__ import annotations
 
+import functools
 import re
 
 from .env_values import KEYS, apply
@@ -40,6 +41,7 @@ _HEADS = ("collecting environment information", "cuda used to build pytorch", "i
 _COLUMN_FORKS = ("sys.platform ", "detectron2", "torch install path", "deepspeed c++/cuda")
 
 
+@functools.lru_cache(maxsize=4096)
 def key_of(text: str) -> str:
     """A key as ``KEYS`` has it: lower case, single spaces, without marks and without ``(GPU?)``."""
     text = re.sub(r"[*`🤗]|\(GPU\?\)|\?", "", text.strip().lstrip("-*•· "))
@@ -94,7 +96,9 @@ def _lightning(text: str) -> tuple[str, str] | None:
 
 
 def _pair(text: str, columned: bool) -> tuple[str, str] | None:
-    if text.startswith((">>>", "$", "+-")) or "://" in text[:60]:
+    if (":" not in text and "|" not in text and not columned) or text.startswith((">>>", "$", "+-")):
+        return None
+    if "://" in text[:60]:
         return None
     found = _PAIR.match(text) or _CELLS.match(text)
     if found is None or key_of(found.group(1)) not in KEYS:

@@ -72,6 +72,7 @@ def parse(lines: Lines) -> Part | None:
     part = Part("kernel-log")
     xids: list[dict[str, Any]] = []
     events: list[dict[str, Any]] = []
+    known = [pair for pair in _EVENTS if pair[0] in lines.lower]
     for position, line in lines:
         text = line.text
         if len(text) < 8:
@@ -86,7 +87,7 @@ def parse(lines: Lines) -> Part | None:
         elif "GCC version:" in text and "proc_version" in part.facts and _NVRM_VERSION.match(text):
             part.take(position, "")
         elif len(events) < MAX_EVENTS:
-            _event(part, events, text, line.number)
+            _event(part, events, known, text, line.number)
     if xids:
         part.facts["xid"] = xids
     if events:
@@ -124,19 +125,19 @@ def _module(part: Part, events: list[dict[str, Any]], module: re.Match[str], num
     events.append({"event": "module_loaded", "version": module.group(3), "module": flavour, "line": number})
 
 
-def _event(part: Part, events: list[dict[str, Any]], text: str, number: int) -> None:
+def _event(part: Part, events: list[dict[str, Any]], known: list[tuple[str, str]], text: str, number: int) -> None:
     lowered = text.lower()
-    if client := _CLIENT.search(text):
+    if "API mismatch" in text and (client := _CLIENT.search(text)):
         part.facts.setdefault("api_mismatch", {})["client"] = client.group(1)
         part.driver["state"] = "mismatch"
-    if has := _KERNEL_HAS.search(text):
+    if "this kernel module" in text and (has := _KERNEL_HAS.search(text)):
         part.facts.setdefault("api_mismatch", {})["module"] = has.group(1)
-    if refused := _REFUSED.search(text):
+    if "could not insert" in text and (refused := _REFUSED.search(text)):
         events.append(
             {"event": "module_refused", "module": refused.group(1), "reason": refused.group(2), "line": number}
         )
         return
-    for words, name in _EVENTS:
+    for words, name in known:
         if words in lowered:
             event: dict[str, Any] = {"event": name, "line": number}
             if bound := _OTHER_DRIVER.search(text):

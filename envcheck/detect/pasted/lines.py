@@ -7,10 +7,15 @@ of CI logs, ``service-1  |`` of docker compose, box-drawing characters, no-break
 
 from __future__ import annotations
 
+import bisect
+import functools
+import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 MAX_LINE = 16_000  # characters of a line that are read; a row of the fullest CSV query has about 6,000
 MAX_TEXT = 2_000  # characters of a line that patterns (and symptoms) see
@@ -36,7 +41,8 @@ _REPLACED = {
     ord("（"): "(",
     ord("）"): ")",
 }
-_CLEAN = str.maketrans({**_DELETED, **_REPLACED})
+_CLEANED = {chr(code): to or "" for code, to in {**_DELETED, **_REPLACED}.items()}
+_UNCLEAN = re.compile("[" + re.escape("".join(_CLEANED)) + "]+")
 # Chinese, Japanese and Korean run into Latin words without a space, so that no pattern would see where these begin
 _IDEOGRAPH = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _MIXED = re.compile(rf"(?<=[{_IDEOGRAPH}])(?=[A-Za-z0-9])|(?<=[A-Za-z0-9])(?=[{_IDEOGRAPH}])")
@@ -59,8 +65,7 @@ _BEFORE_KEY = re.compile(
 _FENCE = re.compile(r"[ \t]*(?:```|~~~)[\w.+-]{0,20}[ \t]*$")
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """``number`` counts from 1 in the text as it was pasted. ``text`` is what patterns see, ``full`` the whole."""
 
     number: int
@@ -82,6 +87,28 @@ class Lines:
 
     def __len__(self) -> int:
         return len(self.lines)
+
+    @functools.cached_property
+    def _starts(self) -> list[int]:
+        """Where each line begins in ``lower``; empty where lower case has another length than the line."""
+        if len(self.lower) != len(self.text):
+            return []
+        return [0, *itertools.accumulate(len(line.full) + 1 for line in self.lines)]
+
+    def holding(self, words: Iterable[str]) -> AbstractSet[int]:
+        """Positions of the lines that hold one of ``words`` (lower case): the text is searched, not each line."""
+        starts = self._starts
+        if not starts:
+            found = [word for word in words if word in self.lower]
+            return {i for i, line in self if any(word in line.full.lower() for word in found)}
+        positions: set[int] = set()
+        for word in words:
+            at = self.lower.find(word)
+            while at >= 0:
+                line = bisect.bisect_right(starts, at) - 1
+                positions.add(line)
+                at = self.lower.find(word, starts[line + 1])
+        return positions
 
     def has(self, *words: str) -> bool:
         """Does any of ``words`` (lower case) stand anywhere in the report?"""
@@ -125,7 +152,9 @@ def _split(text: str) -> tuple[list[tuple[int, str]], int]:
         elif "\r" in line:
             parts = [part for part in line[: MAX_LINE * 4].split("\r") if part] or [""]
         else:
-            parts = [line]
+            if len(pieces) < MAX_LINES_HEAD + MAX_LINES_TAIL:
+                pieces.append((index + 1, line[:MAX_LINE]))
+            continue
         room = MAX_LINES_HEAD + MAX_LINES_TAIL - len(pieces)
         pieces.extend((index + 1, part[:MAX_LINE]) for part in parts[: max(room, 0)])
     return pieces, dropped
@@ -148,13 +177,14 @@ def _collapsed(line: str) -> list[str] | None:
 def _clean(text: str) -> str:
     if "\x1b" in text or "\x9b" in text:
         text = _ANSI.sub("", text)
-    text = text.translate(_CLEAN)
+    text = _UNCLEAN.sub(lambda found: "".join(map(_CLEANED.__getitem__, found[0])), text)
     text = _ANSI_WITHOUT_ESCAPE.sub("", text)
     if "&lt;" in text or "&gt;" in text or "&nbsp;" in text:
         for entity, char in (("&lt;", "<"), ("&gt;", ">"), ("&nbsp;", " "), ("&quot;", '"'), ("&amp;", "&")):
             text = text.replace(entity, char)
     if not text.isascii() and _MIXED.search(text):
-        text = _WORD.sub(_apart, text)
+        lines = text.split("\n")
+        text = "\n".join(line if line.isascii() else _WORD.sub(_apart, line) for line in lines)
     return _TAGS.sub("", text) if "<" in text else text
 
 
@@ -181,4 +211,4 @@ def _unprefix(line: str, services: frozenset[str]) -> str:
         line = line[service.end() :]
     if line[:1] in "[12" and (stamp := _STAMP.match(line)):
         line = line[stamp.end() :]
-    return "" if _FENCE.match(line) else line.rstrip()
+    return "" if ("```" in line or "~~~" in line) and _FENCE.match(line) else line.rstrip()

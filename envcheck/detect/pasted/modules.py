@@ -61,8 +61,9 @@ def parse(lines: Lines) -> Part | None:
     if lines.has("vermagic", "modinfo", "filename:"):
         _modinfo(lines, part)
     rows: dict[str, list[Any]] = {"dkms": [], "lsmod": [], "system_packages": []}
-    for position, line in lines:
-        if any(word in line.text for word in _WORDS) and _row(rows, line.text):
+    words = [word for word in _WORDS if word in lines.text]
+    for position, line in lines if words else ():
+        if any(word in line.text for word in words) and _row(rows, line.text):
             part.take(position, "")
     _options(lines, part)
     part.facts.update({name: entries[:300] for name, entries in rows.items() if entries})

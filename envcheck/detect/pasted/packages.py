@@ -88,11 +88,11 @@ def parse(lines: Lines) -> Part | None:
         text = line.text
         if not text:
             continue
-        if head := _CONDA_HEAD.match(text):
+        if "# packages in" in text and (head := _CONDA_HEAD.match(text)):
             part.facts["conda_prefix"], inside = head.group(1), "conda"
-        elif _HEAD.match(text):
+        elif "Version" in text and _HEAD.match(text):
             inside = "conda" if inside == "conda" or "Name" in text else "pip"
-        elif _RULE.match(text):
+        elif "---" in text and _RULE.match(text):
             inside = inside or "pip"
         elif not _row(found, text, inside) and not _show(found, shown, text):
             inside = inside if text.startswith(("#", "  ")) else None

@@ -87,15 +87,13 @@ def parse(lines: Lines, skip: AbstractSet[int] = frozenset()) -> Part | None:
     names: dict[str, int] = {}
     seen: set[str] = set()
     read = 0
-    hints = [word for word in _HINTS if word in lines.lower]
+    speaking = lines.holding(_HINTS)
     for position, line in lines:
         text = line.text
-        if position in skip or not 2 < len(text) <= MAX_LENGTH or text in seen:
+        if position in skip or position not in speaking or not 2 < len(text) <= MAX_LENGTH or text in seen:
             continue
         seen.add(text)
         lowered = text.lower()
-        if not any(word in lowered for word in hints):
-            continue
         read += 1
         if read > MAX_LINES:
             break

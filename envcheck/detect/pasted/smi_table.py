@@ -136,14 +136,14 @@ def parse(lines: Lines) -> Part | None:
     reader = _Reader(part)
     block: list[tuple[int, Line]] = []
     for position, line in lines:
-        if _TABLE.match(line.text) or (_BANNER.search(line.text) and "|" in line.text):
+        if _TABLE.match(line.text) or ("|" in line.text and _BANNER.search(line.text)):
             block.append((position, line))
         elif line.text.strip() and block:
             _read(block, reader)
             block = []
     _read(block, reader)
     for position, line in lines:
-        if _BANNER.search(line.text):
+        if "NVIDIA-SMI" in line.text and _BANNER.search(line.text):
             _banner(line.text, part)
             part.take(position, line.text)
     if not part.taken:

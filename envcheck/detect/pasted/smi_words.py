@@ -78,6 +78,7 @@ def parse(lines: Lines) -> Part | None:
         return None
     part = Part("smi-words")
     facts: dict[str, Any] = {}
+    failures = [row for row in FAILURES if row[0] in lines.lower]
     for position, line in lines:
         text = line.text
         lowered = text.lower()
@@ -85,7 +86,7 @@ def parse(lines: Lines) -> Part | None:
             _version(part, facts, found)
             part.take(position, "")
         elif "|" not in text[:3]:
-            _failure(part, facts, text, lowered, line.number)
+            _failure(part, facts, failures, text, lowered, line.number)
     if facts:
         part.facts["nvidia_smi"] = facts
     return part if facts or part.taken else None
@@ -116,8 +117,10 @@ def _is_missing(text: str) -> bool:
     )
 
 
-def _failure(part: Part, facts: dict[str, Any], text: str, lowered: str, number: int) -> None:
-    for words, error, state in FAILURES:
+def _failure(
+    part: Part, facts: dict[str, Any], failures: list[tuple[str, str, str | None]], text: str, lowered: str, number: int
+) -> None:
+    for words, error, state in failures:
         if words in lowered:
             facts.setdefault("error", error)
             facts.setdefault("message", text.strip()[:300])
@@ -128,15 +131,15 @@ def _failure(part: Part, facts: dict[str, Any], text: str, lowered: str, number:
     else:
         if "nvidia-smi" in lowered and not facts.get("error") and _is_missing(text):
             facts.update(error="NOT_FOUND", message=text.strip()[:300], line=number)
-    if library := _LIBRARY.search(text):
+    if "NVML library" in text and (library := _LIBRARY.search(text)):
         facts["nvml_library_version"] = library.group(1)
-    if handle := _HANDLE.search(text):
+    if "device handle" in lowered and (handle := _HANDLE.search(text)):
         gpu = {
             "index": int(handle.group(1)) if handle.group(1) else None,
             "bus_id": bus_id(handle.group(2).rstrip(":")),
         }
         facts.setdefault("lost", []).append({**gpu, "error": handle.group(3).strip(" .")})
-    if inforom := _INFOROM.search(text):
+    if "inforom" in lowered and (inforom := _INFOROM.search(text)):
         facts.setdefault("inforom_corrupted", []).append(bus_id(inforom.group(1)))
-    if field := _FIELD.search(text):
+    if "Field" in text and (field := _FIELD.search(text)):
         facts["invalid_field"] = field.group(1)
