@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .base import DECISIVE, FAIL, SKIP, WARN, Outcome
+from .fixes import by_hand
 from .view import View
 
 SHOWN = 3  # findings in all, unless more of them stand by themselves
@@ -47,10 +48,8 @@ def outcome_of(v: View, code: str, title: str) -> Outcome:
     return Outcome(
         status=WARN,
         summary=f"also possible: {title.rstrip('.')}",
-        evidence=(
-            *((f"line {told[0].line}: {told[0].text}",) if told else ("other causes print the same text",)),
-            *((f"it is this one if {apart}",) if apart else ()),
-        ),
+        evidence=(f"line {told[0].line}: {told[0].text}",) if told else ("it prints the same text",),
+        fix=by_hand(f"find out first whether it is this: {apart}" if apart else "read first how it is told apart"),
     )
 
 
