@@ -43,7 +43,8 @@ ec_packages_expect() {
   ec_refuse "apt cannot install $* here: $(grep -e Depends: -e '^E:' "$EC_TMP/resolved" | tr -s '[:space:]' ' ')"
 }
 
-# ec_packages_record COMMAND...: what it would add and take away, written down so that undo takes back only this.
+# ec_packages_record COMMAND...: what it would add, take away and upgrade ("upgraded STEP NAME OLD NEW"), written down so
+# that undo takes back only this.
 ec_packages_record() {
   local plan line word name version
   if [[ $1 != apt-get ]] || ((EC_DRY_RUN)); then return 0; fi
@@ -58,7 +59,7 @@ ec_packages_record() {
   done <<<"$plan"
   while IFS=' ' read -r word name version line; do
     case $word in
-      Inst) if [[ $version != \[* ]]; then ec_state_add "package $EC_ID $name"; fi ;;
+      Inst) ec_apt_record_one "$name" "$version" "$line" ;;
       Remv)
         version=${version#\[}
         ec_state_add "removed $EC_ID $name=${version%%\]*}"
@@ -66,6 +67,24 @@ ec_packages_record() {
     esac
   done <<<"$plan"
 }
+
+# ec_apt_record_one NAME WORD REST: of "Inst NAME (NEW ...)" a package that is added, of "Inst NAME [OLD] (NEW ...)" one
+# that is upgraded. What an earlier removal left in /etc is not this script's to purge.
+ec_apt_record_one() {
+  local older newer
+  if [[ $2 == \[* ]]; then
+    older=${2#\[} newer=${3#\(}
+    ec_state_add "upgraded $EC_ID $1 ${older%%\]*} ${newer%% *}"
+    return 0
+  fi
+  if ! ec_state_has "package $EC_ID $1" && [[ $(ec_apt_status "$1") == config-files ]]; then
+    ec_state_add "configured-before $1"
+  fi
+  ec_state_add "package $EC_ID $1"
+}
+
+# not-installed, config-files (removed and not purged), ..., half-configured, installed; empty where dpkg knows none
+ec_apt_status() { dpkg-query -W -f '${db:Status-Status}\n' "$1" 2>/dev/null | head -n 1 || true; }
 
 ec_apt_sound() {
   local found
@@ -75,13 +94,6 @@ ec_apt_sound() {
   elif [[ -n $found ]]; then
     ec_die 11 "an earlier installation was interrupted: run sudo dpkg --configure -a, then this script again"
   fi
-}
-
-# ec_apt_present PACKAGE: installed, or half: a module that could not be built leaves its package unconfigured.
-ec_apt_present() {
-  case $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) in
-    '' | not-installed | config-files) return 1 ;;
-  esac
 }
 
 # ec_packages_install PACKAGE...: for functions whose list of packages only the machine knows.
@@ -129,42 +141,117 @@ ec_module_packages() {
   done
 }
 
-# ec_undo_packages STEP...: takes away what those steps added, brings back what they took away, and nothing else.
+# ec_undo_packages STEP...: dpkg's selections as they were before these steps. What they added is purged, what they took
+# away comes back, what apt upgraded beside it goes back where its older version can still be had (else that is said).
 ec_undo_packages() {
-  local step line name words=() gone=() plan
+  local step words=() gone=() purged=() older=() automatic=() failed=''
   for step in "$@"; do
-    while IFS= read -r line; do
-      if [[ $line != "$step "* ]]; then continue; fi
-      name=${line#* }
-      # The kernel that runs is nobody's to remove.
-      if [[ $name == *"$(uname -r)" && $name == linux-image-* ]]; then continue; fi
-      # dkms recommends it, and its prerm refuses to go where root has no password: half of the rest would stay behind.
-      if [[ $name == sudo ]]; then
-        ec_log "  sudo stays: remove it yourself if nobody needs it"
-        continue
-      fi
-      if ec_apt_present "$name"; then words+=("$name-") gone+=("$name"); fi
-    done < <(ec_state_values package)
-    while IFS= read -r line; do
-      if [[ $line != "$step "* ]]; then continue; fi
-      line=${line#* }
-      if ec_packages_installed "${line%%=*}"; then continue; fi
-      if LC_ALL=C apt-cache show "$line" >/dev/null 2>&1; then words+=("$line"); else words+=("${line%%=*}"); fi
-    done < <(ec_state_values removed)
+    ec_apt_undo_added "$step"
+    ec_apt_undo_removed "$step"
+    ec_apt_undo_upgraded "$step"
   done
+  if ((${#older[@]})); then
+    failed=$(ec_apt_undo_blocked ${words[@]+"${words[@]}"} "${older[@]}")
+    if [[ -n $failed ]]; then
+      ec_apt_say_once "  not put back: ${older[*]} ($failed)"
+    else
+      words+=("${older[@]}")
+      IFS=$'\n' read -r -d '' -a automatic < <(apt-mark showauto "${older[@]%%=*}" 2>/dev/null) || true
+    fi
+  fi
   if ((!${#words[@]})); then return 0; fi
-  plan=$(LC_ALL=C apt-get -s --purge --allow-downgrades install -y "${words[@]}" </dev/null) || return 1
+  failed=$(ec_apt_undo_blocked "${words[@]}")
+  if [[ -n $failed ]]; then
+    ec_log "  everything stays: $failed. Remove it first"
+    return 1
+  fi
+  ec_apt_undo_run || return 1
+  # naming a version makes a package count as asked for by a person
+  if ((${#automatic[@]})); then ec_root apt-mark auto "${automatic[@]}"; fi
+}
+
+# A package whose configuration was here before is removed and not purged; apt knows only one way for all it is given.
+ec_apt_undo_run() {
+  local name rest=() how=(--purge)
+  if ((${#purged[@]} < ${#gone[@]})); then how=(); fi
+  ec_root apt-get -o DPkg::Lock::Timeout=300 ${how[@]+"${how[@]}"} --allow-downgrades install -y "${words[@]}" || return 1
+  if ((${#how[@]} || !${#purged[@]})); then return 0; fi
+  for name in "${purged[@]}"; do
+    if [[ -n $(ec_apt_left "$name") ]]; then rest+=("$name-"); fi
+  done
+  if ((${#rest[@]})); then ec_root apt-get -o DPkg::Lock::Timeout=300 --purge install -y "${rest[@]}"; fi
+}
+
+# Installed, or half (a module that could not be built, an undo that broke off), or removed and not yet purged.
+ec_apt_left() { ec_apt_status "$1" | grep -v -x not-installed || true; }
+
+# Several steps name the same group, and each of them is taken back.
+EC_APT_SAID=''
+ec_apt_say_once() {
+  if [[ $EC_APT_SAID == *"$1"* ]]; then return 0; fi
+  EC_APT_SAID+="$1;"
+  ec_log "$1"
+}
+
+# These three add to the arrays of ec_undo_packages.
+ec_apt_undo_added() {
+  local line name left
+  while IFS= read -r line; do
+    if [[ $line != "$1 "* ]]; then continue; fi
+    name=${line#* } left=$(ec_apt_left "${line#* }")
+    # The kernel that runs is nobody's to remove.
+    if [[ -z $left || $name == *"$(uname -r)" && $name == linux-image-* ]]; then continue; fi
+    # dkms recommends it, and its prerm refuses to go where root has no password: half of the rest would stay behind.
+    if [[ $name == sudo ]]; then
+      ec_apt_say_once "  sudo stays: remove it yourself if nobody needs it"
+    elif ! ec_state_has "configured-before $name"; then
+      words+=("$name-") gone+=("$name") purged+=("$name")
+    elif [[ $left != config-files ]]; then
+      words+=("$name-") gone+=("$name")
+    fi
+  done < <(ec_state_values package)
+}
+
+ec_apt_undo_removed() {
+  local line
+  while IFS= read -r line; do
+    if [[ $line != "$1 "* ]]; then continue; fi
+    line=${line#* }
+    if ec_packages_installed "${line%%=*}"; then continue; fi
+    if LC_ALL=C apt-cache show "$line" >/dev/null 2>&1; then words+=("$line"); else words+=("${line%%=*}"); fi
+  done < <(ec_state_values removed)
+}
+
+# Only from the version that came with these steps: what was upgraded again since is not this script's.
+ec_apt_undo_upgraded() {
+  local step name old new
+  while IFS=' ' read -r step name old new; do
+    if [[ $step != "$1" ]] || ! dpkg-query -W -f '${Version}\n' "$name" 2>/dev/null | grep -Fxq -- "$new"; then continue; fi
+    if LC_ALL=C apt-cache show "$name=$old" >/dev/null 2>&1; then
+      older+=("$name=$old")
+    else
+      ec_apt_say_once "  $name stays at $new: no archive here has $old any more"
+    fi
+  done < <(ec_state_values upgraded)
+}
+
+# ec_apt_undo_blocked WORD...: says what keeps apt from doing this; nothing where it can.
+ec_apt_undo_blocked() {
+  local plan line name
+  if ! plan=$(LC_ALL=C apt-get -s --purge --allow-downgrades install -y "$@" </dev/null 2>"$EC_TMP/blocked"); then
+    printf 'apt finds no way: %s\n' "$(grep '^E:' "$EC_TMP/blocked" | tr -s '[:space:]' ' ')"
+    return 0
+  fi
   while IFS=' ' read -r line name _; do
     if [[ $line != Remv && $line != Purg ]]; then continue; fi
     case " ${gone[*]+${gone[*]}} " in
       *" $name "*) ;;
       *)
-        ec_log "  $name needs what would go and was not installed by this script: everything stays. Remove it first"
-        return 1
+        printf '%s needs what would go and was not installed by this script\n' "$name"
+        return 0
         ;;
     esac
   done <<<"$plan"
-  ec_root apt-get -o DPkg::Lock::Timeout=300 --purge --allow-downgrades install -y "${words[@]}"
 }
 
 # --- headers and modules ---

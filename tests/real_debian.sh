@@ -111,6 +111,16 @@ check() {
 
 fails() { ! "$@"; }
 same() { diff -- "$1" "$2"; }
+
+# Every package in its very version, but for those of which undo said that they stay.
+as_before() {
+  local stay left
+  stay=$(sed -n 's/^envcheck:   \([^ ]*\) stays.*/\1/p' "$folder/said" | tr '\n' ' ')
+  left=$(diff -- "$folder/packages-before" "$folder/packages-after" | grep '^[<>]' |
+    awk -v stay=" $stay" 'index(stay, " " $2 " ") == 0' || true)
+  printf 'undo left: %s\n' "$left"
+  [[ -z $left ]]
+}
 kernels() { (cd -- "$root/boot" && printf '%s\n' vmlinuz-*) | sed 's/^vmlinuz-//' | sort -V; }
 module_files() { (cd -- "$root" && find "lib/modules/$1" -name 'nvidia-current.ko*' -o -name 'nvidia.ko*'); }
 
@@ -156,14 +166,17 @@ script --stage system --yes
 point 'second run: exit code 10 again, the reboot is still to come' ended 10
 point 'second run: not one command' ran_nothing
 packages >"$folder/packages-second"
+cat -- "$root"/var/lib/envcheck/*/state | sed -n 's/^upgraded //p' | tr '\n' ' ' >"$folder/upgraded"
 point 'second run: not one package changed' same "$folder/packages-with" "$folder/packages-second"
 script --stage undo --yes
 point 'undo: exit code 0' ended 0
 packages >"$folder/packages-after"
 files >"$folder/files-after"
-point 'undo: dpkg knows the very packages of before, no more and no less' same "$folder/packages-before" "$folder/packages-after"
+point 'undo: dpkg knows the very packages of before in their very versions, but for what undo said stays' as_before
 printf '\npackages: %s before, %s with the driver, %s after undo\n' \
   "$(wc -l <"$folder/packages-before")" "$(wc -l <"$folder/packages-with")" "$(wc -l <"$folder/packages-after")"
 printf 'installed: %s\n' "$(grep -E "^($package|libcuda1|nvidia-smi|nvidia-persistenced|dkms|gcc) " "$folder/packages-with" | awk '{ printf "%s%s %s", s, $1, $2; s = ", " }')"
+printf '\nupgraded beside it and recorded: %s\n' "$(cat "$folder/upgraded")"
+printf 'packages that undo left (`<` gone, `>` new): %s\n' "$(diff "$folder/packages-before" "$folder/packages-after" | grep '^[<>]' | tr '\n' ' ' || true)"
 printf '\nfiles that undo left (`<` gone, `>` new; caches, lists and logs not counted):\n\n```\n%s\n```\n\n' "$(diff "$folder/files-before" "$folder/files-after" | grep '^[<>]' || true)"
 exit "$failed"

@@ -1,4 +1,9 @@
-"""The fakes of Debian's tools: apt-get, apt-cache, dpkg, dpkg-query, update-initramfs. See ``command.py``."""
+"""The fakes of Debian's tools: apt-get, apt-cache, apt-mark, dpkg, dpkg-query, update-initramfs. See ``command.py``.
+
+Beyond what ``store.py`` knows, a package of the archive may have ``upgrades`` (names and versions of installed packages
+that apt brings up to date beside it), ``older`` (its other versions), ``needed_by`` (what cannot live
+with these) and ``config`` (its removal leaves it unpurged).
+"""
 
 import os
 import sys
@@ -7,6 +12,8 @@ import store
 
 
 def changes(name, words):
+    if name == "apt-mark":
+        return "auto" in words
     return name in ("apt-get", "update-initramfs") and "-s" not in words and "indextargets" not in words
 
 
@@ -51,10 +58,15 @@ def apt_get(state, words):
         print(f"E: Unable to locate package {missing}", file=sys.stderr)
         return 100
     gone += store.conflicting(state, new)
+    moved = versions(state, words, new)
+    # nothing that needs a newer version stays where an older one is named
+    gone += [n for m, v in moved.items() if f"{m}={v}" in words for n in state["archive"][m].get("needed_by", ())]
     if "-s" in words:
         verb = "Purg" if "--purge" in words else "Remv"
         for name in gone:
-            print("{} {} [{}]".format(verb, name, state["installed"][name]))
+            print("{} {} [{}]".format(verb, name, state["installed"].get(name, "")))
+        for name, version in moved.items():
+            print("Inst {} [{}] ({} fake [amd64])".format(name, state["installed"][name], version))
         for name in new:
             print("Inst {} ({} fake [amd64])".format(name, state["archive"][name]["version"]))
         return 0
@@ -63,11 +75,30 @@ def apt_get(state, words):
         store.remove(state, name)
         if name in half:
             half.remove(name)
+        left = "--purge" not in words and state["archive"].get(name, {}).get("config")
+        unpurged(state, name, bool(left))
+    state["installed"].update(moved)
+    state["automatic"] = [name for name in state.get("automatic", ()) if f"{name}={moved.get(name)}" not in words]
     for name in new:
+        unpurged(state, name, False)
         store.add(state, name)
         if state["archive"][name].get("unbuildable"):  # its DKMS postinst fails
             half.append(name)
     return 100 if half else 0
+
+
+def unpurged(state, name, left):
+    """Is this package removed and its configuration still there?"""
+    state["unpurged"] = [n for n in state.get("unpurged", ()) if n != name] + ([name] if left else [])
+
+
+def versions(state, words, new):
+    """Versions to which packages go that are installed and stay."""
+    found = {}
+    for name in new:
+        found.update(state["archive"][name].get("upgrades", {}))
+    found.update(word.split("=") for word in words if "=" in word and not word.startswith(("-", "DPkg")))
+    return {n: v for n, v in found.items() if n in state["installed"] and state["installed"][n] != v}
 
 
 def wishes(state, words):
@@ -90,11 +121,12 @@ def wishes(state, words):
 def dpkg_query(state, words):
     if words[0] == "-S":
         return 0 if words[1] in state.get("owned", []) else 1
-    found = [n for n in state["installed"] if store.like(n, words[-1])]
+    left = state.get("unpurged", ())
+    found = [n for n in (*state["installed"], *left) if store.like(n, words[-1])]
     for name in found:
         text = words[words.index("-f") + 1]
-        text = text.replace("${Package}", name).replace("${Version}", state["installed"][name])
-        status = "half-configured" if name in state.get("half", ()) else "installed"
+        text = text.replace("${Package}", name).replace("${Version}", state["installed"].get(name, ""))
+        status = "half-configured" if name in state.get("half", ()) else "config-files" if name in left else "installed"
         print(text.replace("${db:Status-Status}", status).replace("\\n", "\n"), end="")
     return 0 if found else 1
 
@@ -109,7 +141,20 @@ def apt_cache(state, words):
         for version in (state["archive"][words[1]]["version"],) if store.available(state, words[1]) else ():
             print(f" {words[1]} | {version} | http://mirror.example/debian main/amd64 Packages")
         return 0
-    return 0 if store.available(state, words[1].split("=")[0]) else 100
+    name, _, version = words[1].partition("=")
+    if not store.available(state, name):
+        return 100
+    package = state["archive"][name]
+    return 0 if not version or version in (package["version"], *package.get("older", ())) else 100
+
+
+def apt_mark(state, words):
+    automatic = state.get("automatic", [])
+    if words[0] == "showauto":
+        print("".join(f"{name}\n" for name in words[1:] if name in automatic), end="")
+    else:
+        state["automatic"] = sorted({*automatic, *words[1:]})
+    return 0
 
 
 def dpkg_deb(state, words):
@@ -134,6 +179,7 @@ def dpkg(state, words):
 COMMANDS = {
     "apt-get": apt_get,
     "apt-cache": apt_cache,
+    "apt-mark": apt_mark,
     "dpkg-query": dpkg_query,
     "dpkg": dpkg,
     "dpkg-deb": dpkg_deb,

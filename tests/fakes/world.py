@@ -19,7 +19,7 @@ COMMANDS = ("nvidia-smi", "modprobe", "modinfo", "uname", "mokutil", "curl", "dk
 # of each family: the commands that it fakes, where its DKMS puts the module, the files that fake them
 FAMILIES = {
     "apt": (
-        ("apt-get", "apt-cache", "dpkg-query", "dpkg", "dpkg-deb", "update-initramfs"),
+        ("apt-get", "apt-cache", "apt-mark", "dpkg-query", "dpkg", "dpkg-deb", "update-initramfs"),
         "updates/dkms/nvidia-current.ko.xz",
         ("apt.py",),
     ),
