@@ -11,7 +11,8 @@
 #                                   "package STEP NAME" and "removed STEP NAME=VERSION" for what it will add and take
 #   ec_packages_settle              optional: called after such a command, whether it ended well or not
 #   ec_packages_failed CODE COMMAND...  optional: did the command do its work all the same? Else return CODE
-#   ec_undo_packages STEP...        takes away what those steps added, brings back what they took, nothing else
+#   ec_undo_packages STEP...        takes away what those steps added, brings back what they took, nothing else (apt also:
+#                                   puts back what they upgraded, where the older version can be had)
 #   ec_packages_hint NAME...        the command by which a person installs these
 #   ec_kernel_headers, ec_have_kernel_headers   for every kernel that can boot
 #   ec_desktop                      is there a graphical session that needs the driver's display half?
@@ -248,19 +249,6 @@ ec_download() {
     ec_state_root_dir
     ec_root_quietly mkdir -p -- "$(dirname -- "$part")"
   fi
-  ec_download "$url" "$part"
-  if ((EC_DRY_RUN)); then return 0; fi
-  if [[ $(ec_sha256 "$part") != "$sum" ]]; then
-    ec_root_quietly rm -f -- "$part"
-    ec_die 1 "$url is not the file that was expected (SHA-256 differs from $sum). Nothing of it was used"
-  fi
-  ec_state_add "fetched $sum $destination"
-  ec_root_quietly mv -- "$part" "$destination"
-}
-
-# ec_download URL FILE
-ec_download() {
-  local url=$1 part=$2
   if ec_have_command curl; then
     ec_root curl --proto '=https' --tlsv1.2 --fail --silent --show-error --location --retry 3 --max-time 300 -o "$part" "$url"
   elif ec_have_command wget; then

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -214,3 +216,22 @@ def test_verify_says_when_torch_does_not_import(
     out = capsys.readouterr().out
     assert "FAIL import" in out
     assert out.endswith("not verified: see the lines with FAIL\n")
+
+
+@pytest.mark.parametrize("part", sorted(path.name for path in INSTALLERS.glob("*.sh")))
+def test_no_part_has_a_function_twice(part: str) -> None:
+    """bash takes the last one: a merge once left ec_download there twice, the first with its refusal of http."""
+    names = re.findall(r"^([a-z_0-9]+)\(\)", (INSTALLERS / part).read_text(), re.M)
+    assert names
+    assert sorted(set(names)) == sorted(names)
+
+
+@pytest.mark.skipif(sys.platform.startswith("win"), reason="runs bash")
+def test_a_download_over_http_is_refused_before_any_tool_is_asked() -> None:
+    parts = [f"source {INSTALLERS / name}.sh" for name in ("prelude", "steps", "driver")]
+    words = "; ".join(
+        [*parts, "exec 3>&2", "ec_have_command() { exit 7; }", "ec_download http://example.org/x /nowhere/x"]
+    )
+    ended = subprocess.run(["bash", "-c", words], capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == 11, ended.stderr
+    assert "http://example.org/x is not https" in ended.stderr
