@@ -208,10 +208,10 @@ def match(text: Text, flag: Callable[[str], bool]) -> Mapping[str, list[Proof]]:
     if not text.text:
         return found
     for row in table():
-        hits = _hits(text, row)
-        if not hits or not all(flag(n) for n in row.needs):
+        if not all(flag(n) for n in row.needs):
             continue
-        if not all(text.has(p) for p in row.also) or any(text.has(p) for p in row.unless):
+        hits = _hits(text, row)
+        if not hits or not all(text.has(p) for p in row.also) or any(text.has(p) for p in row.unless):
             continue
         found.setdefault(row.code, []).extend(hits)
     return {code: sorted(proofs, key=lambda p: -p.strength) for code, proofs in found.items()}

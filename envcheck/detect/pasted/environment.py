@@ -108,12 +108,16 @@ def _container(part: Part, container: dict[str, Any], text: str, number: int) ->
         container["commands"].append(_command(run, number))
     if "unsatisfied condition" in text and (requires := _REQUIRES.search(text)):
         container["requires_cuda"] = requires.group(1)
-    if (source := _FROM.match(text)) and ("/" in source.group(1) or ":" in source.group(1)):
+    if (
+        ("FROM" in text or "mage:" in text)
+        and (source := _FROM.match(text))
+        and ("/" in source.group(1) or ":" in source.group(1))
+    ):
         container.setdefault("image", source.group(1).rstrip("'\","))
-    if banner := _BANNER.match(text):
+    if ("NVIDIA Release" in text or "CUDA Version" in text) and (banner := _BANNER.match(text)):
         key, value = ("release", banner.group(1)) if banner.group(1) else ("image_cuda", banner.group(2))
         container.setdefault(key, value)
-    if _CONTAINER_PROMPT.match(text):
+    if "root@" in text and _CONTAINER_PROMPT.match(text):
         part.os.setdefault("container", "docker")
     if "image" in container and "image_cuda" not in container and (cuda := _CUDA_IMAGE.search(container["image"])):
         container["image_cuda"] = cuda.group(1) or cuda.group(2) or f"{cuda.group(3)[:-1]}.{cuda.group(3)[-1]}"

@@ -110,6 +110,10 @@ class Lines:
                 at = self.lower.find(word, starts[line + 1])
         return positions
 
+    def at(self, *words: str) -> Iterator[tuple[int, Line]]:
+        """The lines that hold one of ``words`` (lower case), in order, with their positions."""
+        return ((position, self.lines[position]) for position in sorted(self.holding(words)))
+
     def has(self, *words: str) -> bool:
         """Does any of ``words`` (lower case) stand anywhere in the report?"""
         return any(word in self.lower for word in words)

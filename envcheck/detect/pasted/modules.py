@@ -115,7 +115,7 @@ def _judge(part: Part, rows: dict[str, list[Any]]) -> None:
 
 def _mokutil(lines: Lines, part: Part) -> None:
     facts: dict[str, Any] = {}
-    for position, line in lines:
+    for position, line in lines.at("secure", "setup mode", "efi variables", "mokutil"):
         text = line.text
         if secure := _SECURE.match(text):
             facts.setdefault("secure_boot", secure.group(1).lower() in ("enabled", "on"))
@@ -134,6 +134,8 @@ def _modinfo(lines: Lines, part: Part) -> None:
     facts: dict[str, Any] = {}
     for position, line in lines:
         text = line.text
+        if ":" not in text:
+            continue
         pair = _MODINFO.match(text)
         if pair and (facts or pair.group(1) == "filename"):
             key, value = pair.group(1), pair.group(2).strip()

@@ -36,6 +36,7 @@ _HINTS = (
     "talos", "arch", "ti", "3090", "4090", "5090", "2080", "1080", " os ", "os:", "apple", "m1 ", "m2 ", "m3 ",
     "m4 ",
 )  # fmt: skip
+_JETSON_WORDS = ("jetson", "jetpack", "tegra", "l4t")
 _ARCHES = ("x86", "amd64", "aarch64", "arm64")
 MAX_LENGTH = 600  # a longer line is a log's, not a person's
 _TORCH = re.compile(
@@ -156,9 +157,9 @@ def _software(part: Part, facts: dict[str, Any], text: str, lowered: str) -> Non
 
 
 def _system(part: Part, facts: dict[str, Any], text: str, lowered: str) -> None:
-    if "/" not in text[:60] or " " in text[:40]:
+    if not part.os.get("id") and ("/" not in text[:60] or " " in text[:40]):
         found = from_pretty(text)
-        if found and not part.os.get("id"):
+        if found:
             part.os.update({k: v for k, v in found.items() if k != "arch"})
     if "WSL" in text and (wsl := _WSL.search(text)):
         part.os.setdefault("wsl", wsl.group(1) or wsl.group(2) or "2")
@@ -166,17 +167,17 @@ def _system(part: Part, facts: dict[str, Any], text: str, lowered: str) -> None:
         part.os.setdefault("kernel", kernel.group(1))
     if any(word in lowered for word in _ARCHES) and (arch := _ARCH.search(text)):
         part.os.setdefault("arch", "aarch64" if arch.group(1).lower() in ("arm64", "aarch64") else "x86_64")
-    if _JETSON.search(text):
+    if any(word in lowered for word in _JETSON_WORDS) and _JETSON.search(text):
         facts["jetson"] = True
         if l4t := _L4T.search(text):
             part.os.setdefault("jetson", l4t.group(1))
-    if _MAC.search(text) and not part.os.get("id"):
+    if not part.os.get("id") and _MAC.search(text):
         part.os.update(id="macos", family="macos", platform="macos")
     if "Windows" in text and _WINDOWS.search(text):
         facts["windows"] = True
     if ":\\" in text and _WINDOWS_PATH.search(text):
         facts["windows_paths"] = True
-    if _ARM.search(text):
+    if "arm_server" not in facts and _ARM.search(text):
         facts["arm_server"] = True
-    if _COLAB.search(text):
+    if "colab" in lowered and _COLAB.search(text):
         facts["colab"] = True

@@ -137,7 +137,7 @@ def _files(lines: Lines, part: Part) -> None:
 
 def _compilers(lines: Lines, part: Part) -> None:
     compilers: dict[str, str] = {}
-    for _, line in lines:
+    for _, line in lines.at("cc", "g++", "clang", "ldd ("):
         text = line.text
         if found := _GCC.match(text):
             name = "clang" if found.group(1) == "clang" else "gcc"
