@@ -227,10 +227,7 @@ ec_driver_clear() {
       nvidia-fabric* | nvidia-imex-* | libnvidia-nscq-* | libnvsdm-*) ec_state_add "companion ${name%-*-*}" ;;
     esac
   done < <(ec_driver_wrong "$1" "$2")
-  if ((!${#gone[@]})); then return 0; fi
-  ec_packages_record dnf remove -y
-  ec_dnf_remove "${gone[@]}" || ec_die 11 "the old driver cannot be taken away, see above"
-  ec_packages_settle
+  ec_packages_drop ${gone[@]+"${gone[@]}"}
 }
 
 # ec_companions: what must be of exactly the driver's version, and was here before: NVSwitch's fabric manager, IMEX.

@@ -70,6 +70,37 @@ ec_packages_install() {
   ec_packages_settle
 }
 
+ec_packages_drop() {
+  if ((!$#)); then return 0; fi
+  ec_packages_record dnf remove -y
+  ec_dnf_remove "$@" || ec_die 11 "the old driver cannot be taken away, see above"
+  ec_packages_settle
+}
+
+ec_packages_version() {
+  if ec_packages_installed "$1"; then rpm -q --qf '%{VERSION}\n' "$1" | sort -V | tail -n 1; fi
+}
+
+ec_packages_exact() {
+  if [[ -n $2 ]] && ec_dnf_versions "$1" | grep -Fxq -- "$2"; then printf '%s-%s\n' "$1" "$2"; fi
+}
+
+# ec_module_packages FLAVOUR: by the names of NVIDIA and of the distributions (kmod-nvidia-open-dkms, kmod-nvidia-latest-dkms).
+# What akmods and negativo17 build has no flavour in its name, and is open where a macro says so.
+ec_module_packages() {
+  local name flavour built=proprietary
+  if grep -Eqs '^%_with_kmod_nvidia_open[[:space:]]+1' "$EC_SYSROOT"/etc/rpm/macros*nvidia-kmod; then built=open; fi
+  while IFS=' ' read -r name _; do
+    case $name in
+      kmod-nvidia-open* | akmod-nvidia-open*) flavour=open ;;
+      kmod-nvidia-latest*) flavour=proprietary ;;
+      kmod-nvidia* | akmod-nvidia* | dkms-nvidia) flavour=$built ;;
+      *) continue ;;
+    esac
+    if [[ $flavour == "$1" ]]; then printf '%s\n' "$name"; fi
+  done < <(ec_rpms)
+}
+
 # --- what was added and taken away ---
 
 ec_rpms() { rpm -qa --qf '%{NAME} %{VERSION}-%{RELEASE}.%{ARCH}\n' | LC_ALL=C sort -u; }

@@ -101,6 +101,25 @@ ec_packages_install() {
   ec_root pacman -S --noconfirm --needed "$@"
 }
 
+# ec_packages_drop PACKAGE...: pacman itself refuses where something else needs one of them.
+ec_packages_drop() {
+  local name
+  if ((!$#)); then return 0; fi
+  ec_pacman_wait
+  for name in "$@"; do ec_state_add "removed $EC_ID $name"; done
+  ec_root pacman -R --noconfirm "$@"
+}
+
+# 1:615.71.09-3 is 615.71.09.
+ec_packages_version() {
+  if ec_packages_installed "$1"; then pacman -Q "$1" | sed 's/^[^ ]* //; s/^[0-9]*://; s/-[^-]*$//'; fi
+}
+
+# The lists have one version alone.
+ec_packages_exact() {
+  if [[ -n $2 && $(ec_pacman_offered "$1") == "$2" ]]; then printf '%s\n' "$1"; fi
+}
+
 # ec_undo_packages STEP...: takes away what those steps added, brings back what they took away, and nothing else.
 ec_undo_packages() {
   local step line gone=() back=()
@@ -230,11 +249,7 @@ ec_arch_install() {
   local name names=() old=()
   while IFS= read -r name; do names+=("$name"); done < <(ec_arch_modules)
   while IFS= read -r name; do old+=("$name"); done < <(ec_arch_strangers)
-  if ((${#old[@]})); then
-    ec_pacman_wait
-    for name in "${old[@]}"; do ec_state_add "removed $EC_ID $name"; done
-    ec_root pacman -R --noconfirm "${old[@]}"
-  fi
+  ec_packages_drop ${old[@]+"${old[@]}"}
   ec_packages_install "${names[@]}" nvidia-utils
 }
 

@@ -162,6 +162,25 @@ ec_packages_install() {
   ec_zypper install --auto-agree-with-licenses --oldpackage "$@"
 }
 
+ec_packages_drop() { ec_packages_install "${@/#/!}"; }
+
+ec_packages_version() {
+  local edition
+  if ! ec_packages_installed "$1"; then return 0; fi
+  edition=$(rpm -q --queryformat '%{VERSION}\n' "$1" | sort -V | tail -n 1)
+  ec_zypper_driver_version "$edition"
+}
+
+ec_packages_exact() {
+  local edition
+  while IFS= read -r edition; do
+    if [[ -n $2 && $(ec_zypper_driver_version "$edition") == "$2" ]]; then
+      printf '%s\n' "$1=$edition"
+      return 0
+    fi
+  done < <(ec_zypper_editions "$1" | sort -rV)
+}
+
 # ec_undo_packages STEP...: takes away what those steps added, brings back what they took away, and nothing else.
 ec_undo_packages() {
   local step line name word edition words=() gone=' ' plan
@@ -214,8 +233,13 @@ ec_zypper_key_fetch() {
 # ec_zypper_key URL FINGERPRINT FILE: rpm trusts what this key signs.
 ec_zypper_key() {
   ec_zypper_key_fetch "$@"
-  ec_state_add "key $2"
-  ec_root rpm --import "$3"
+  ec_zypper_trust "$2" "$3"
+}
+
+# ec_zypper_trust FINGERPRINT FILE: of a file that was compared before.
+ec_zypper_trust() {
+  ec_state_add "key $1"
+  ec_root rpm --import "$2"
 }
 
 # rpm names a key by its last eight digits (rpm 4) or by all of them (rpm 6).
@@ -227,7 +251,7 @@ ec_zypper_key_known() { [[ -n $(ec_zypper_keys_of "$1") ]]; }
 ec_undo_zypper_key() {
   local name
   if [[ -f $2 ]]; then ec_root rm -f -- "$2"; fi
-  if [[ $(ec_state_values key) != "$1" ]]; then return 0; fi
+  if ! ec_state_has "key $1"; then return 0; fi
   while IFS= read -r name; do
     ec_root rpm -e --allmatches "$name" || return 1
   done < <(ec_zypper_keys_of "$1")
@@ -268,7 +292,7 @@ ec_zypper_add_repo() {
 }
 
 ec_undo_zypper_repo() {
-  if [[ $(ec_state_values repository) == "$1" && -e $EC_SYSROOT/etc/zypp/repos.d/$1.repo ]]; then
+  if ec_state_has "repository $1" && [[ -e $EC_SYSROOT/etc/zypp/repos.d/$1.repo ]]; then
     ec_zypper removerepo "$1"
   fi
 }
