@@ -143,7 +143,9 @@ ec_engine_config() {
   esac
 }
 
+# A run that ended between the configuration and the restart left an engine that does not know of it.
 ec_engine_ready() {
+  if [[ $(ec_state_values "engine-restart $1" | tail -n 1) == wanted ]]; then return 1; fi
   grep -qs nvidia-container-runtime "$EC_SYSROOT$(ec_engine_config "$1")" "$EC_SYSROOT/etc/$1/conf.d/99-nvidia.toml"
 }
 
@@ -153,11 +155,16 @@ ec_engine_configure() {
   file=$(ec_engine_config "$1") kept=$EC_STATE_ROOT/$EC_PLAN_ID/$1.before
   if ((!EC_DRY_RUN)); then
     ec_state_root_dir
-    if [[ -e $EC_SYSROOT$file && ! -e $kept ]]; then ec_root_quietly install -m 0600 -- "$EC_SYSROOT$file" "$kept"; fi
+    # once begun, what lies there may be half ours
+    if [[ -e $EC_SYSROOT$file && ! -e $kept ]] && ! ec_state_has "engine-restart $1 wanted"; then
+      ec_root_quietly install -m 0600 -- "$EC_SYSROOT$file" "$kept"
+    fi
+    ec_state_add "engine-restart $1 wanted"
   fi
   ec_root nvidia-ctk runtime configure --runtime="$1"
   if ((!EC_DRY_RUN)) && [[ -e $EC_SYSROOT$file ]]; then ec_state_add "engine $1 $(ec_sha256 "$EC_SYSROOT$file")"; fi
   ec_engine_restart "$1"
+  if ((!EC_DRY_RUN)); then ec_state_add "engine-restart $1 done"; fi
 }
 
 ec_engine_restart() {

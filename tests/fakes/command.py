@@ -108,7 +108,7 @@ def systemctl(state, words):
 
 
 def nvidia_ctk(state, words):
-    if "nvidia-container-toolkit" not in state["installed"]:
+    if not any(name.startswith("nvidia-container-toolkit") for name in state["installed"]):
         return 127
     if words[:2] == ["runtime", "configure"]:
         name = words[2].partition("=")[2]

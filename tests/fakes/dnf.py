@@ -51,7 +51,12 @@ def visible(state, name, locked=True):
     """Variants of a name that could be installed now, best last."""
     found = []
     for variant in state["archive"].get(name, []):
-        if source_of(variant) is None or ("stream" in variant and variant["stream"] != stream()):
+        source = source_of(variant)
+        if source is None or (
+            entries()[source].get("repo_gpgcheck") == "1" and source not in state.get("believed", ())
+        ):
+            continue
+        if "stream" in variant and variant["stream"] != stream():
             continue
         if locked and not lock_allows(state, name, variant):
             continue
@@ -128,6 +133,8 @@ def check_signature(state, variant):
     """As dnf does: the key that the entry names is imported when its first package comes."""
     name = source_of(variant)
     entry = entries()[name]
+    if entry.get("repo_gpgcheck") == "1":
+        return  # its lists are signed, and name the sum of every package
     if entry.get("gpgcheck") != "1":
         raise store.Failed(f"{name} is not checked")
     key = entry.get("gpgkey", "")
@@ -148,7 +155,7 @@ def dnf(state, words):
         print("dnf5 version 5.2.17" if state.get("dnf5") else "4.14.0")
         return 0
     if verb == "makecache":
-        return 0
+        return makecache(state, words)
     if verb == "install":
         return install(state, words[1:])
     if verb == "remove":
@@ -166,6 +173,17 @@ def dnf(state, words):
     if verb == "config-manager":
         return config_manager(state, words[1:])
     raise SystemExit("fake dnf: " + " ".join(words))
+
+
+def makecache(state, words):
+    """The key of signed lists is asked about, unless -y says yes; it must be where the entry names it."""
+    for name, entry in entries().items():
+        if entry.get("repo_gpgcheck") != "1":
+            continue
+        if "-y" not in words or not read(entry.get("gpgkey", "").replace("file://", "")):
+            raise store.Failed(f"repomd.xml GPG signature verification error: {name}")
+        state["believed"] = [*state.get("believed", []), name]
+    return 0
 
 
 def repoquery(state, word):

@@ -10,7 +10,10 @@ import store
 
 LOCKS = "/etc/zypp/locks"
 REPOS = "/etc/zypp/repos.d"
-CUDA = "developer.download.nvidia.com/compute/cuda/repos/"
+ARCHIVES = {
+    "developer.download.nvidia.com/compute/cuda/repos/": "nvidia",
+    "nvidia.github.io/libnvidia-container/": "container",
+}
 
 
 def changes(name, words):
@@ -68,17 +71,17 @@ def zypper(state, words):
         store.write(f"{REPOS}/{alias}.repo", f"[{alias}]\nname={alias}\nenabled=1\nautorefresh=0\nbaseurl={url}\n")
         return 0
     if action == "removerepo":
+        name = archive(rest[-1])
         os.remove(store.under(f"{REPOS}/{rest[-1]}.repo"))
-        state["listed"] = ["main"]
+        state["listed"] = [each for each in state["listed"] if each != name]
         return 0
     if action == "refresh":
-        with open(store.under(f"{REPOS}/{rest[-1]}.repo")) as file:
-            text = file.read()
+        name = archive(rest[-1])
         if not state["keys"]:
             print("Do you want to reject the key, trust temporarily, or trust always? [r/t/a/?] (r): r")
             return 4
-        if CUDA in text:
-            state["listed"] = ["main", "nvidia"]
+        if name and name not in state["listed"]:
+            state["listed"] = [*state["listed"], name]
         return 0
     if action in ("addlock", "removelock"):
         lock([n for n in locked() if n not in rest] + (rest if action == "addlock" else []))
@@ -86,6 +89,13 @@ def zypper(state, words):
     if action == "install":
         return install(state, rest, dry="--dry-run" in rest)
     raise SystemExit("fake zypper: " + " ".join(words))
+
+
+def archive(alias):
+    """What stands behind a repository of this alias, by its address."""
+    with open(store.under(f"{REPOS}/{alias}.repo")) as file:
+        text = file.read()
+    return next((name for address, name in ARCHIVES.items() if address in text), None)
 
 
 def install(state, words, dry=False):
