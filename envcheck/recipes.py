@@ -68,7 +68,7 @@ class Recipe:
     os: tuple[str, ...]
     family: tuple[str, ...]
     arch: tuple[str, ...]
-    role: str  # driver, driver-file, container-toolkit, cuda-toolkit, support
+    role: str  # driver, driver-file, container-toolkit, cuda-toolkit, fabric, support
     parts: tuple[str, ...]  # files of installers/ that the steps call, beyond driver.sh: "apt.sh"; none: by hand
     precedence: int  # lower first. 10: the distribution's archive, whose updates are tested with it; 20: NVIDIA's
     serves: tuple[Mapping[str, Any], ...]  # {"branches", "module"} and more, see above
@@ -142,7 +142,7 @@ def driver_steps(job: DriverJob, recipes: Recipes) -> tuple[Step, ...] | None:
 
 
 def role_steps(role: str, job: DriverJob, recipes: Recipes) -> tuple[Step, ...] | None:
-    """The steps of the first recipe of this role (driver, driver-file, container-toolkit, cuda-toolkit), or None."""
+    """The steps of the first recipe of this role (driver, driver-file, container-toolkit, ...), or None."""
     recipe = choose(job, recipes, role)
     return None if recipe is None else _steps(recipe, job, recipes.state_dir)
 

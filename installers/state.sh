@@ -137,10 +137,19 @@ ec_undo_service() {
 
 # --- fabric manager ---
 
+# ec_fabric_version DRIVER-PACKAGE: the version that it must have; "loaded": that of the driver which runs.
+ec_fabric_version() {
+  if [[ $1 == loaded ]]; then
+    cat "$EC_SYSROOT/sys/module/nvidia/version" 2>/dev/null || true
+  else
+    ec_packages_version "$1"
+  fi
+}
+
 # ec_fabric_is_exact DRIVER-PACKAGE NAME...: is the fabric manager, by whichever of its names, of the driver's version?
 ec_fabric_is_exact() {
   local version name
-  version=$(ec_packages_version "$1")
+  version=$(ec_fabric_version "$1")
   shift
   for name in "$@"; do
     if [[ -n $version && $(ec_packages_version "$name") == "$version" ]]; then return 0; fi
@@ -152,7 +161,7 @@ ec_fabric_is_exact() {
 # (error 802, while nvidia-smi looks healthy).
 ec_fabric_install() {
   local version name exact
-  version=$(ec_packages_version "$1")
+  version=$(ec_fabric_version "$1")
   if ((EC_DRY_RUN)) && [[ -z $version ]]; then
     ec_log "  the fabric manager ($2) of the driver's own version would be installed"
     return 0

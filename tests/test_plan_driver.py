@@ -82,6 +82,32 @@ def test_switches_ask_for_the_fabric_manager_of_the_same_source() -> None:
     assert "fabric-manager" not in steps(plan(machine("H100 SXM5:8", os="ubuntu-24.04")))
 
 
+@pytest.mark.parametrize("system", ["ubuntu-24.04", "debian-12", "rocky-9.7"])
+def test_a_driver_that_stays_gets_its_fabric_manager_too(system: str) -> None:
+    bare = machine("H100 SXM5:8", os=system, driver="580.95.05")
+    assert not [step for step in steps(plan(bare)) if step.startswith("fabric")]
+    subject = with_facts(bare, pci={"readable": True, "nvswitches": 4})
+    answer = plan(subject)
+    assert answer.driver is not None
+    assert answer.driver.action == "keep"
+    assert steps(answer)[-2:] == ["fabric-manager", "fabric-service"]
+    (fabric,) = [step for step in answer.steps if step.id == "fabric-manager"]
+    assert fabric.argv[:2] == ("ec_fabric_install", "loaded")
+    off = with_facts(subject, fabric_manager={"active": False, "state": "inactive", "version": None})
+    assert "fabric-service" in steps(plan(off))
+    for version, needed in (("580.95.05", False), (None, False), ("580.82.07", True)):
+        on = with_facts(subject, fabric_manager={"active": True, "state": "active", "version": version})
+        assert ("fabric-manager" in steps(plan(on))) is needed
+
+
+def test_where_the_driver_is_not_the_machines_own_its_fabric_manager_is_not_either() -> None:
+    subject = with_facts(machine("H100 SXM5:8", os="ubuntu-24.04", driver="580.95.05"), pci={"nvswitches": 4})
+    owned = dataclasses.replace(subject, os=dataclasses.replace(subject.os, driver_owner="dgx-os"))
+    assert not [step for step in steps(plan(owned)) if step.startswith("fabric")]
+    arch = with_facts(machine("H100 SXM5:8", os="arch", driver="580.95.05"), pci={"nvswitches": 4})
+    assert "fabric-by-hand" in steps(plan(arch))
+
+
 def test_a_source_without_a_fabric_manager_says_it() -> None:
     subject = with_facts(machine("A100-SXM4-80GB:8", os="debian-12"), pci={"readable": True, "nvswitches": 6})
     answer = plan(subject, driver_branch="535")

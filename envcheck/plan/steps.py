@@ -15,12 +15,11 @@ from ..managers.mirrors import IndexChoice, resolve
 from ..matrix import Build, Constraint, Matrix, version_key
 from ..model import Machine, Python, PythonChoice, Request, Step, TorchChoice
 from ..recipes import DriverJob, Recipes, delivers, driver_steps, venv_support_steps
+from . import fabric
 from .driver import DriverOption, module_flavours
 from .target import Target
 
 UV, CONDA = "uv", "conda"
-# B200, B300 and GB300 boards, whose switches are not on the host's PCI bus. Source: Getty/rex-gpu (proven installer)
-NVLINK5 = ("10de:2901", "10de:2909", "10de:3182")
 
 
 def choose_python(build: Build, machine: Machine, target: Target, request: Request, section: str) -> PythonChoice:
@@ -182,20 +181,11 @@ def driver_job(machine: Machine, matrix: Matrix, option: DriverOption, request: 
         branch=option.branch.branch if option.branch else "",
         module=option.module or "proprietary",
         installed=machine.driver.version,
-        features=_features(machine),
+        features=fabric.features(machine),
         wsl=os.wsl is not None,
         file=request.driver_file if request else None,
         file_sha256=request.driver_sha256 if request else None,
     )
-
-
-def _features(machine: Machine) -> tuple[str, ...]:
-    """What this machine needs beside the driver: a fabric manager where switches join its GPUs."""
-    pci = machine.facts.get("pci")
-    switches = pci.get("nvswitches") if isinstance(pci, dict) else 0
-    if any((g.pci_id or "").lower() in NVLINK5 for g in machine.gpus):
-        return ("fabric", "nvlsm")
-    return ("fabric",) if switches else ()
 
 
 def deliverable(
@@ -237,7 +227,9 @@ def system_steps(
     """What brings the driver that the option names; nothing where it is there."""
     if option.action == "reboot":
         return (_reboot_step(machine),)
-    return _driver(machine, target, matrix, recipes, request, option) if option.branch is not None else ()
+    if option.branch is None:
+        return fabric.kept(machine, target, recipes, driver_job(machine, matrix, option), option.action)
+    return _driver(machine, target, matrix, recipes, request, option)
 
 
 def user_support_steps(
@@ -277,7 +269,7 @@ def _driver(
         return (_manual(title, _why_no_recipe(job, recipes, system), option),)
     brought = {step.id for step in steps}
     if "fabric" in job.features and "fabric-manager" not in brought:
-        steps += (_fabric_by_hand(),)
+        steps += (fabric.by_hand(),)
     return steps
 
 
@@ -316,18 +308,6 @@ def _why_no_recipe(job: DriverJob, recipes: Recipes, system: str) -> str:
             "SHA-256 of its key"
         )
     return f"envcheck has no recipe for {system} yet"
-
-
-def _fabric_by_hand() -> Step:
-    return Step(
-        id="fabric-by-hand",
-        title="install the fabric manager of exactly the driver's version and start it, then run this again",
-        argv=(),
-        stage="system",
-        why="NVSwitch joins the GPUs here: without it CUDA fails with error 802. This source of the driver has none",
-        check=("ec_service_serves", "nvidia-fabricmanager"),
-        source="https://docs.nvidia.com/datacenter/tesla/fabric-manager-user-guide/index.html",
-    )
 
 
 def _manual(title: str, why: str, option: DriverOption) -> Step:

@@ -65,6 +65,8 @@ def put(state, name, variant):
     state["installed"][nvra(name, variant)] = {"name": name, **variant}
     for path, text in variant.get("files", {}).items():
         store.write(path, text)
+    for unit in variant.get("services", ()):
+        state.setdefault("services", {}).setdefault(unit, [False, False])
     if variant.get("dkms"):
         state["dkms"] = variant["dkms"]
         store.build(state, state["kernel"])
@@ -77,6 +79,8 @@ def take(state, key):
     for path in variant.get("files", {}):
         if os.path.exists(store.under(path)):
             os.remove(store.under(path))
+    for unit in variant.get("services", ()):
+        state["services"].pop(unit, None)
     if variant.get("dkms"):
         state["dkms"] = None
         for top, _, files in os.walk(store.under("/lib/modules")):

@@ -1,0 +1,123 @@
+"""The fabric manager of NVSwitch machines, run by bash on machines in a directory: a new driver's, a kept one's."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from fakes import apt_machines, dnf_machines
+from fakes.drivers import driver_plan, recipes_of, system
+from fakes.plans import META
+from fakes.world import World, packages
+
+from envcheck.recipes import role_steps
+from envcheck.render import render
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the driver scripts are for Linux")
+
+GOLDEN = Path(__file__).parent / "fakes" / "golden"
+VERSION, UNIT = "580.100.01", "nvidia-fabricmanager"
+# of each case: whether the driver is there already, its machine, and the package's name there
+CASES = {
+    "fabric-new-dnf": (False, "centos-10", "nvidia-fabricmanager"),
+    "fabric-new-amazon": (False, "amazon-2023", "nvidia-fabricmanager"),
+    "fabric-kept-dnf": (True, "centos-10", "nvidia-fabric-manager"),
+    "fabric-kept-apt": (True, "ubuntu-archive", "nvidia-fabricmanager-580"),
+}
+
+
+def make(case: str, tmp_path: Path, version: str = VERSION) -> World:
+    kept, name, package = CASES[case]
+    if name == "ubuntu-archive":
+        world = apt_machines.make(name, tmp_path)
+        world.offer(packages(package, version=f"{version}-1ubuntu1", services=[UNIT]))
+    else:
+        world = dnf_machines.make(name, tmp_path)
+        more = {"from": "amazonlinux-nvidia" if name.startswith("amazon") else "baseos" if kept else "nvidia"}
+        # dnf takes the newest by itself
+        for each in (version, "580.200.01"):
+            dnf_machines.offer(world, package, dnf_machines.rpm(each, services=[UNIT], **more))
+    if kept:
+        world.put("sys/module/nvidia/version", VERSION + "\n")
+    return world
+
+
+def script_for(case: str, world: World) -> str:
+    kept, name, _ = CASES[case]
+    module = apt_machines if name == "ubuntu-archive" else dnf_machines
+    job = module.job_of(name, features=("fabric",))
+    steps = role_steps("fabric" if kept else "driver", job, recipes_of(world))
+    assert steps is not None
+    plan = driver_plan(job, steps, VERSION if kept else None)
+    return render(plan, "script", meta=META, sysroot=str(world.root), state_dir=str(world.var))
+
+
+def there(world: World, case: str) -> list[str]:
+    return [name for name in world.installed if name.startswith(CASES[case][2])]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_fresh_dry_second_and_undo(case: str, tmp_path: Path) -> None:
+    world = make(case, tmp_path)
+    before, files = world.installed, world.files()
+    script = script_for(case, world)
+    dry = system(world, script, "--dry-run")
+    assert (dry.code, world.log(), world.files()) == (0, [], files), dry.output
+    first = system(world, script, "--yes")
+    assert first.code == 0, first.output
+    log = "\n".join(line.replace(str(tmp_path), "@") for line in world.log()) + "\n"
+    golden = GOLDEN / f"{case}.log"
+    if os.environ.get("ENVCHECK_WRITE_GOLDEN"):
+        golden.write_text(log)
+    assert log == golden.read_text()
+    (name,) = there(world, case)
+    assert VERSION in name or VERSION in world.installed[name]
+    assert world.load()["services"][UNIT] == [True, True]
+    second = system(world, script, "--yes")
+    assert (second.code, world.log()) == (0, []), second.output
+    undone = world.run(script, "--stage", "undo", "--yes")
+    assert undone.code == 0, undone.output
+    assert set(world.installed) == set(before)
+    assert UNIT not in world.load()["services"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_a_failure_of_each_command_in_turn_is_repaired_by_the_next_run(case: str, tmp_path: Path) -> None:
+    world = make(case, tmp_path)
+    before = set(world.installed)
+    script = script_for(case, world)
+    commands = (GOLDEN / f"{case}.log").read_text().splitlines()
+    world.save(failed=[])
+    runs = 0
+    while (ended := system(world, script, "--yes")).code and runs <= len(commands):
+        assert ended.code not in (10, 11), ended.output
+        runs += 1
+    assert ended.code == 0, ended.output
+    assert there(world, case)
+    assert world.load()["services"][UNIT] == [True, True]
+    world.save(failed=None)
+    assert world.run(script, "--stage", "undo", "--yes").code == 0
+    assert set(world.installed) == before
+
+
+@pytest.mark.parametrize("case", ["fabric-new-dnf", "fabric-kept-dnf", "fabric-kept-apt"])
+def test_one_of_another_version_is_never_installed(case: str, tmp_path: Path) -> None:
+    world = make(case, tmp_path, version="580.99.01")
+    ended = system(world, script_for(case, world), "--yes")
+    assert ended.code == 11, ended.output
+    assert f"of the driver's version {VERSION}" in ended.output
+    assert not there(world, case)
+
+
+@pytest.mark.parametrize("case", ["fabric-kept-dnf", "fabric-kept-apt"])
+def test_one_that_is_there_is_only_started(case: str, tmp_path: Path) -> None:
+    world = make(case, tmp_path)
+    script = script_for(case, world)
+    assert system(world, script, "--yes").code == 0
+    world.save(services={UNIT: [False, False]})
+    world.log()
+    assert system(world, script, "--yes").code == 0
+    assert world.log() == [f"systemctl enable -- {UNIT}", f"systemctl start -- {UNIT}"]
