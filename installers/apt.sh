@@ -103,6 +103,9 @@ ec_packages_install() {
   ec_root apt-get -o DPkg::Lock::Timeout=300 install -y "$@"
 }
 
+# ec_packages_would NAME: the packages that would come with it.
+ec_packages_would() { LC_ALL=C apt-get -s install -y "$1" </dev/null | sed -n 's/^Inst \([^ ]*\).*/\1/p'; }
+
 ec_packages_drop() { ec_packages_install "${@/%/-}"; }
 
 # The upstream version of an installed package: 580.95.05 of 580.95.05-0ubuntu0.24.04.1.

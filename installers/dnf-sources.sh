@@ -155,6 +155,7 @@ ec_cuda_repo() {
 ec_cuda_repo_file() {
   local file
   for file in "$EC_SYSROOT"/etc/yum.repos.d/*.repo; do
+    if [[ $file == */envcheck-cuda-toolkit.repo ]]; then continue; fi # it leaves out every driver
     if grep -Eqs "^[[:space:]]*baseurl[[:space:]]*=.*developer\\.download\\.nvidia\\.(com|cn)/compute/cuda/repos/${1:-}${2:+/$2}" "$file" &&
       ! grep -Eq '^[[:space:]]*enabled[[:space:]]*=[[:space:]]*(0|no|false)' "$file"; then
       printf '%s\n' "$file"

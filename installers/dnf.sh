@@ -70,6 +70,15 @@ ec_packages_install() {
   ec_packages_settle
 }
 
+# ec_packages_would NAME: the packages that would come with it, out of dnf's table. It breaks the line after a long name.
+ec_packages_would() {
+  if ((EUID == 0)) || ! ec_have_command sudo; then
+    LC_ALL=C ec_deadline 300 dnf install --assumeno "$1" </dev/null 2>/dev/null || true
+  else
+    ec_deadline 300 sudo -- env LC_ALL=C dnf install --assumeno "$1" </dev/null 2>/dev/null || true
+  fi | sed -n 's/^ \([a-zA-Z0-9][^ ]*\).*/\1/p'
+}
+
 ec_packages_drop() {
   if ((!$#)); then return 0; fi
   ec_packages_record dnf remove -y

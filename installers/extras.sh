@@ -51,15 +51,19 @@ ec_toolkit_or() {
   "$@"
 }
 
-# ec_without_driver PACKAGE
+# ec_without_driver PACKAGE: what would come with it is ec_packages_would's word, of the package manager's part.
 ec_without_driver() {
-  local found
+  local all found
   if ((EC_DRY_RUN)) && ! ec_packages_offered "$1"; then return 0; fi
   if ! ec_packages_offered "$1"; then
     ec_refuse "no archive here has $1: NVIDIA's repository keeps the toolkits since this system's release. Take another --cuda, or do without --with-toolkit"
     return 0
   fi
-  found=$(LC_ALL=C apt-get -s install -y "$1" </dev/null | grep -E '^Inst (cuda-drivers|nvidia-(driver|open|dkms|kernel|headless)|libnvidia-compute|libcuda1|cuda )' || true)
+  all=$(ec_packages_would "$1") || all=''
+  if ! grep -Fxq -- "$1" <<<"$all"; then
+    ec_refuse "what $1 would bring along cannot be told ($(ec_packages_hint "$1") says why): without knowing that it is no driver it is not installed"
+  fi
+  found=$(grep -E '^(cuda-drivers|nvidia-(driver|open|dkms|kernel|kmod|headless)|a?kmod-nvidia|libnvidia-(compute|ml)|libcuda1|cuda$)' <<<"$all") || found=''
   if [[ -n $found ]]; then ec_refuse "$1 would bring a driver, which is no part of it: $(printf '%s' "$found" | tr '\n' ';')"; fi
 }
 

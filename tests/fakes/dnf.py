@@ -16,9 +16,10 @@ LOCKS4, LOCKS5 = "/etc/dnf/plugins/versionlock.list", "/etc/dnf/versionlock.toml
 
 def changes(name, words):
     if name == "dnf":
-        return any(w in words for w in ("install", "remove", "makecache", "reset", "enable", "add", "delete")) or (
-            "config-manager" in words
-        )
+        return (
+            "--assumeno" not in words
+            and any(w in words for w in ("install", "remove", "makecache", "reset", "enable", "add", "delete"))
+        ) or ("config-manager" in words)
     if name == "rpm":
         return "-e" in words and "--test" not in words
     if name == "rhel-drivers":
@@ -35,11 +36,13 @@ def stream():
     return text.partition("stream=")[2].split("\n")[0] if "state=enabled" in text else ""
 
 
-def source_of(variant):
+def source_of(variant, package):
     """The entry that a package comes from: NVIDIA's has another identifier in each recipe."""
     wanted = variant.get("from", "baseos")
     for name in enabled():
         url = entries()[name].get("baseurl", "")
+        if any(fnmatch.fnmatch(package, each) for each in entries()[name].get("excludepkgs", "").split()):
+            continue
         if name == wanted or (wanted == "nvidia" and "developer.download.nvidia.com" in url):
             return name
         if wanted == "epel" and "epel" in name:
@@ -51,7 +54,7 @@ def visible(state, name, locked=True):
     """Variants of a name that could be installed now, best last."""
     found = []
     for variant in state["archive"].get(name, []):
-        source = source_of(variant)
+        source = source_of(variant, name)
         if source is None or (
             entries()[source].get("repo_gpgcheck") == "1" and source not in state.get("believed", ())
         ):
@@ -115,13 +118,18 @@ def resolve(state, words, chosen):
 
 def install(state, words):
     new = resolve(state, [w for w in words if not w.startswith("-")], [])
+    if "--assumeno" in words:
+        print(" Package      Arch   Version      Repository   Size\nInstalling:")
+        for name, variant in new:
+            print(f" {name}\n              {variant['arch']} {variant['version']} x 1 k")
+        return 1
     for name, variant in new:
         for key, old in state["installed"].items():
             if any(store.like(old["name"], c) for c in variant.get("conflicts", [])):
                 raise store.Failed(f"package {name} conflicts with {key}")
     code = 0
     for name, variant in new:
-        check_signature(state, variant)
+        check_signature(state, name, variant)
         for key in [k for k, v in state["installed"].items() if v["name"] == name and not variant.get("installonly")]:
             take(state, key)
         put(state, name, variant)
@@ -129,9 +137,9 @@ def install(state, words):
     return code
 
 
-def check_signature(state, variant):
+def check_signature(state, package, variant):
     """As dnf does: the key that the entry names is imported when its first package comes."""
-    name = source_of(variant)
+    name = source_of(variant, package)
     entry = entries()[name]
     if entry.get("repo_gpgcheck") == "1":
         return  # its lists are signed, and name the sum of every package
