@@ -354,7 +354,7 @@ def test_every_shell_line_parses_and_shellcheck_has_nothing_against_it(tmp_path:
         assert subprocess.run(["sh", "-n", file], check=False, timeout=30).returncode == 0, line
     if shellcheck.exists():
         files = sorted(tmp_path.glob("*.sh"))
-        found = subprocess.run([shellcheck, *files], capture_output=True, text=True, check=False, timeout=60)
+        found = subprocess.run([shellcheck, *files], capture_output=True, text=True, check=False, timeout=180)
         assert found.returncode == 0, found.stdout
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import random
@@ -197,7 +198,7 @@ ODD_VALUES: list[Any] = [
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_a_report_of_any_shape_is_a_node_or_is_named(data: st.DataObject) -> None:
-    whole = report("a")
+    whole = copy.deepcopy(report("a"))
     for _ in range(data.draw(st.integers(1, 4))):
         place: Any = whole
         while True:
@@ -206,7 +207,7 @@ def test_a_report_of_any_shape_is_a_node_or_is_named(data: st.DataObject) -> Non
             if not inner or not isinstance(inner, dict | list) or data.draw(st.integers(0, 3)) == 0:
                 break
             place = inner
-        place[key] = data.draw(st.sampled_from(ODD_VALUES))
+        place[key] = copy.deepcopy(data.draw(st.sampled_from(ODD_VALUES)))
     with tempfile.TemporaryDirectory() as name:
         for number, value in enumerate([whole, report("b"), report("c"), report("d")]):
             Path(name, f"{number}.json").write_text(json.dumps(value), encoding="utf-8")

@@ -151,7 +151,7 @@ def hostile(word: str, platform: str = "linux") -> Plan:
 @given(words)
 def test_scripts_are_shellcheck_clean_whatever_is_in_them(word: str) -> None:
     script = render(hostile(word), "script", meta=Meta(envcheck_version=word, matrix_version=word, command=word))
-    done = subprocess.run([str(SHELLCHECK), "-"], input=script.encode(), capture_output=True, timeout=60, check=False)
+    done = subprocess.run([str(SHELLCHECK), "-"], input=script.encode(), capture_output=True, timeout=180, check=False)
     assert done.returncode == 0, done.stdout.decode(errors="replace")[:3000]
 
 
@@ -160,7 +160,7 @@ def test_the_known_offenders_are_shellcheck_clean_together() -> None:
     plans = [hostile(word) for word in NASTY]
     steps = tuple(step for plan in plans for step in plan.steps)
     script = render(plan_of(*steps), "script", meta=META)
-    done = subprocess.run([str(SHELLCHECK), "-"], input=script.encode(), capture_output=True, timeout=60, check=False)
+    done = subprocess.run([str(SHELLCHECK), "-"], input=script.encode(), capture_output=True, timeout=180, check=False)
     assert done.returncode == 0, done.stdout.decode(errors="replace")[:3000]
 
 
