@@ -299,8 +299,8 @@ def test_the_container_toolkit_with_its_repository() -> None:
 
 
 def test_the_container_toolkit_where_no_recipe_is() -> None:
-    rocky = "ID=rocky\nVERSION_ID=9.5\nID_LIKE='rhel centos fedora'\n"
-    change = put(which={"docker": "/usr/bin/docker"}, files={"/etc/os-release": rocky})
+    rebuild = "ID=openEuler\nVERSION_ID=22.03\nID_LIKE='rhel fedora'\n"
+    change = put(which={"docker": "/usr/bin/docker"}, files={"/etc/os-release": rebuild})
     told = lines(WORKSTATION, "container-toolkit-missing", change)
     assert "nvidia.github.io/libnvidia-container/stable/rpm" in told[0]
     assert told[1] == "sudo dnf install -y nvidia-container-toolkit"
