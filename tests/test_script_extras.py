@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from fakes.apt_machines import BESIDE, beside, job_of, make
 from fakes.drivers import driver_plan, recipes_of, script_of, system
+from fakes.failures import places
 from fakes.plans import META
 from fakes.world import DOWNLOAD, World, packages
 
@@ -91,7 +92,9 @@ def test_fresh_dry_second_and_undo(case: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("case", BESIDE)
 def test_a_failure_of_any_command_is_repaired_by_a_second_run(case: str, tmp_path: Path) -> None:
-    for number, command in enumerate((GOLDEN / f"{case}.log").read_text().splitlines(), 1):
+    commands = (GOLDEN / f"{case}.log").read_text().splitlines()
+    for number in places(len(commands), len(case)):
+        command = commands[number - 1]
         home = tmp_path / str(number)
         home.mkdir()
         world = beside(case, home)
