@@ -7,7 +7,7 @@
 
 ec_packages_hint() { printf 'sudo apt-get install %s\n' "$*"; }
 
-ec_desktop() { ec_packages_installed xserver-xorg-core || ec_packages_installed gdm3 || ec_packages_installed xwayland; }
+ec_desktop() { ec_any_installed xserver-xorg-core gdm3 xwayland; }
 
 ec_owned_by_package() { dpkg-query -S "$1" >/dev/null 2>&1; }
 

@@ -10,23 +10,7 @@
 
 ec_packages_hint() { printf 'sudo dnf install %s\n' "$*"; }
 
-ec_desktop() {
-  local name
-  for name in gdm sddm lightdm xorg-x11-server-Xorg xorg-x11-server-Xwayland; do
-    if ec_packages_installed "$name"; then return 0; fi
-  done
-  return 1
-}
-
-ec_owned_by_package() { rpm -qf "$1" >/dev/null 2>&1; }
-
-# ec_packages_installed NAME...: a name, or a name with its version.
-ec_packages_installed() {
-  local name
-  for name in "$@"; do
-    if ! rpm -q "$name" >/dev/null 2>&1; then return 1; fi
-  done
-}
+ec_desktop() { ec_any_installed gdm sddm lightdm xorg-x11-server-Xorg xorg-x11-server-Xwayland; }
 
 # RHEL's archives are readable by root alone, so a script that runs as a user asks through sudo.
 ec_dnf_ask() {
@@ -86,9 +70,7 @@ ec_packages_drop() {
   ec_packages_settle
 }
 
-ec_packages_version() {
-  if ec_packages_installed "$1"; then rpm -q --qf '%{VERSION}\n' "$1" | sort -V | tail -n 1; fi
-}
+ec_packages_version() { ec_rpm_version "$1"; }
 
 ec_packages_exact() {
   if [[ -n $2 ]] && ec_dnf_versions "$1" | grep -Fxq -- "$2"; then printf '%s-%s\n' "$1" "$2"; fi

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # What the driver steps of every Linux system call: state before action, kernels, Secure Boot, nouveau, activation.
 #
-# One package manager's part (apt.sh, ...) follows this one and has, under the same names:
+# One package manager's part (apt.sh, dnf.sh with rpm.sh, ...) follows this one and has, under the same names:
 #   ec_owned_by_package PATH        does a package own this file?
 #   ec_packages_installed NAME...   are these all installed? (a check of steps)
 #   ec_packages_offered NAME        would the archives give it?
@@ -19,6 +19,15 @@
 #
 # Steps name functions in arrays, which shellcheck cannot follow; variables are read in other parts:
 # shellcheck disable=SC2329,SC2034
+
+# ec_any_installed NAME...: is one of these packages?
+ec_any_installed() {
+  local name
+  for name in "$@"; do
+    if ec_packages_installed "$name"; then return 0; fi
+  done
+  return 1
+}
 
 # ec_driver_ready BRANCH FLAVOUR: is a driver of this branch and module flavour (open, proprietary) loaded?
 ec_driver_ready() {

@@ -121,7 +121,7 @@ ec_suse_install() {
 ec_suse_installed() {
   local name version versions=''
   while IFS= read -r name; do
-    version=$(rpm -q --queryformat '%{VERSION}\n' "$name" 2>/dev/null | sort -V | tail -n 1) || return 1
+    version=$(ec_rpm_version "$name")
     version=${version%%_k*}
     if [[ $version != "$2".* ]]; then return 1; fi
     versions+="$version"$'\n'

@@ -19,23 +19,7 @@ ec_packages_hint() {
   printf 'sudo zypper install %s\n' "$*"
 }
 
-ec_desktop() {
-  local name
-  for name in xorg-x11-server gdm sddm lightdm xwayland; do
-    if ec_packages_installed "$name"; then return 0; fi
-  done
-  return 1
-}
-
-ec_owned_by_package() { rpm -qf "$1" >/dev/null 2>&1; }
-
-# ec_packages_installed PACKAGE...
-ec_packages_installed() {
-  local name
-  for name in "$@"; do
-    if ! rpm -q "$name" >/dev/null 2>&1; then return 1; fi
-  done
-}
+ec_desktop() { ec_any_installed xorg-x11-server gdm sddm lightdm xwayland; }
 
 # ec_zypper_editions NAME: version-release of all that the repositories hold. Asked once until zypper changes something.
 ec_zypper_editions() {
@@ -167,7 +151,7 @@ ec_packages_drop() { ec_packages_install "${@/#/!}"; }
 ec_packages_version() {
   local edition
   if ! ec_packages_installed "$1"; then return 0; fi
-  edition=$(rpm -q --queryformat '%{VERSION}\n' "$1" | sort -V | tail -n 1)
+  edition=$(ec_rpm_version "$1")
   ec_zypper_driver_version "$edition"
 }
 

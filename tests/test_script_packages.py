@@ -36,7 +36,8 @@ MANAGERS = {
 
 def ask(world: World, module: ModuleType, case: str, part: str, *argv: str) -> list[str]:
     """The lines that one function prints, then the script's own. The check fails, so that it is asked every time."""
-    step = Step(id="ask", title="ask", argv=argv, stage="system", check=("false",), parts=(part,))
+    parts = (part,) if part == "pacman.sh" else ("rpm.sh", part)
+    step = Step(id="ask", title="ask", argv=argv, stage="system", check=("false",), parts=parts)
     plan = driver_plan(module.job_of(case), (step,))
     text = render(plan, "script", meta=META, sysroot=str(world.root), state_dir=str(world.var))
     text = re.sub(r"ec_bind_driver \S+", "ec_bind_driver ''", text)

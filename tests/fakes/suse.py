@@ -178,7 +178,8 @@ def rpm(state, words):
         return 0
     if words[0] == "-qf":
         return 0 if words[1] in state.get("owned", []) else 1
-    form = words[words.index("--queryformat") + 1] if "--queryformat" in words else "%{NAME}\\n"
+    named = next((word for word in words if word in ("--qf", "--queryformat")), None)
+    form = words[words.index(named) + 1] if named else "%{NAME}\\n"
     if words[0] == "-qa":
         if words[-1] == "gpg-pubkey*":
             for key in state["keys"]:
