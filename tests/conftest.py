@@ -10,6 +10,9 @@ from typing import Any
 import fake_nvml
 import pytest
 
+# its assertions are the tests' own and explain themselves as theirs do
+pytest.register_assert_rewrite("fakes.lives")
+
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 
 

@@ -5,11 +5,11 @@ Names of tests say which trap of generated installers they stand for.
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 import pytest
+from fakes import lives
 from fakes.arch_machines import CASES, KERNELS, job_of, make
 from fakes.drivers import driver_plan, recipes_of, script_of, system
 from fakes.failures import places
@@ -21,53 +21,25 @@ from envcheck.render import render
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the driver scripts are for Linux")
 
-GOLDEN = Path(__file__).parent / "fakes" / "golden"
-
 
 @pytest.mark.parametrize("case", CASES)
 def test_from_no_driver_to_a_working_one_with_one_reboot(case: str, tmp_path: Path) -> None:
     world = make(case, tmp_path)
-    (world.root / "sys/module/nouveau").mkdir(parents=True)
-    script = script_of(world, job_of(case))
-    first = system(world, script, "--yes")
-    assert first.code == 10, first.output
-    log = world.log()
-    golden = GOLDEN / f"arch-{case}.log"
-    if os.environ.get("ENVCHECK_WRITE_GOLDEN"):
-        golden.write_text("\n".join(log) + "\n")
-    assert "\n".join(log) + "\n" == golden.read_text()
-
-    again = system(world, script, "--yes")
-    assert (again.code, world.log()) == (10, []), again.output
-
-    world.reboot()
-    resumed = system(world, script, "--yes")
-    assert (resumed.code, world.log()) == (0, []), resumed.output
-    assert "nothing to do" in resumed.output
+    lives.reboots_once(world, script_of(world, job_of(case)), f"arch-{case}")
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_without_a_driver_in_the_way_no_reboot_is_needed(case: str, tmp_path: Path) -> None:
     world = make(case, tmp_path)
-    script = script_of(world, job_of(case))
-    ended = system(world, script, "--yes")
-    assert ended.code == 0, ended.output
-    assert world.log()[-1] == "modprobe nvidia"
-    again = system(world, script, "--yes")
-    assert (again.code, world.log()) == (0, [])
+    lives.loads_at_once(world, script_of(world, job_of(case)))
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_dry_run_changes_nothing_and_shows_the_commands(case: str, tmp_path: Path) -> None:
     world = make(case, tmp_path)
-    before = world.files(), world.load()
-    ended = system(world, script_of(world, job_of(case)), "--dry-run")
-    assert ended.code == 0, ended.output
+    ended = lives.dry(world, script_of(world, job_of(case)))
     assert "would stop" not in ended.output
     assert "pacman -S --noconfirm --needed nvidia-open" in ended.output
-    assert (world.files(), world.load()) == before
-    assert world.log() == []
-    assert not world.var.exists()
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -76,35 +48,21 @@ def test_undo_leaves_what_was_there_before(case: str, tmp_path: Path) -> None:
     before = world.files(), world.installed
     script = script_of(world, job_of(case))
     assert system(world, script, "--yes").code == 0
-    ended = world.run(script, "--stage", "undo", "--yes")
-    assert ended.code == 0, ended.output
-    assert world.installed == before[1]
-    ours = ("sys/module", "proc/driver", "lib/modules")  # a loaded module and DKMS's own work go with the packages
-    assert {k: v for k, v in world.files().items() if not k.startswith(ours)} == {
-        k: v for k, v in before[0].items() if not k.startswith(ours)
-    }
-    assert not world.var.exists()
-    again = world.run(script, "--stage", "undo", "--yes")
-    assert again.code == 0
-    assert "nothing to take back" in again.output
+    lives.undone(world, script, before)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_failure_of_any_command_is_repaired_by_a_second_run(case: str, tmp_path: Path) -> None:
     """In turn before and after the command did its work, so that each kind of command meets both."""
-    count = len((GOLDEN / f"arch-{case}.log").read_text().splitlines())
+    count = len(lives.commands_of(f"arch-{case}"))
     for number in places(count, CASES.index(case)):
         for after in (False, True):
             home = tmp_path / f"{number}-{after}"
             home.mkdir()
             world = make(case, home)
             script = script_of(world, job_of(case))
-            world.save(fail_at=number, fail_after=after)
-            first = system(world, script, "--yes")
-            assert first.code not in (0, 10, 11), first.output
-            world.save(fail_at=None)
-            second = system(world, script, "--yes")
+            first, second = lives.fails_at(world, script, number, after=after)
             assert second.code == 0, f"{number}: {first.output}\n---\n{second.output}"
 
 
@@ -323,30 +281,20 @@ def test_traps_13_14_and_17_no_upgrade_no_reboot_no_lists(case: str, tmp_path: P
 
 def test_programs_on_the_gpu_are_named(tmp_path: Path) -> None:
     world = make("linux", tmp_path)
-    world.put("sys/module/nvidia/version", "610.57.04\n")
     world.install({"nvidia-utils": "610.57.04-1"})
-    world.save(process="4711, python")
     script = script_of(world, job_of("linux", action="upgrade"), driver="610.57.04")
-    ended = system(world, script, "--yes")
-    assert (ended.code, world.log()) == (11, [])
-    assert "4711, python" in ended.output
+    lives.refused_for_programs(world, script, "610.57.04")
 
 
 def test_a_run_file_driver_is_refused_with_its_way_out(tmp_path: Path) -> None:
     world = make("linux", tmp_path)
-    world.put("usr/bin/nvidia-uninstall", "#!/bin/sh\n")
-    (world.root / "usr/bin/nvidia-uninstall").chmod(0o755)
-    ended = system(world, script_of(world, job_of("linux")), "--yes")
-    assert (ended.code, world.log()) == (11, [])
-    assert "sudo nvidia-uninstall --silent" in ended.output
+    lives.refused_for_a_run_file(world, script_of(world, job_of("linux")))
 
 
 def test_no_driver_in_a_container(tmp_path: Path) -> None:
     world = make("linux", tmp_path)
     world.put(".dockerenv", "")
-    ended = system(world, script_of(world, job_of("linux")), "--yes")
-    assert (ended.code, world.log()) == (11, [])
-    assert "belongs to the host" in ended.output
+    lives.refused(world, script_of(world, job_of("linux")), "belongs to the host")
 
 
 def test_a_reboot_that_did_not_help_is_said(tmp_path: Path) -> None:

@@ -5,12 +5,12 @@ Names of tests say which trap of generated installers they stand for.
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from pathlib import Path
 
 import pytest
+from fakes import lives
 from fakes.dnf_machines import CASES, EL9_NEW, job_of, make, put, rpm
 from fakes.drivers import script_of, system
 from fakes.failures import spared
@@ -18,7 +18,6 @@ from fakes.world import World
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the driver scripts are for Linux")
 
-GOLDEN = Path(__file__).parent / "fakes" / "golden"
 ALL = tuple(CASES)
 # What dnf keeps of an answer that it was given, and DKMS's own work, go with the packages or say nothing.
 OURS = ("sys/module", "proc/driver", "lib/modules", "etc/dnf/modules.d", "etc/dnf/plugins/versionlock.list")
@@ -35,23 +34,7 @@ def names(world: World) -> set[str]:
 @pytest.mark.parametrize("case", ALL)
 def test_from_no_driver_to_a_working_one_with_one_reboot(case: str, tmp_path: Path) -> None:
     world = make(case, tmp_path)
-    (world.root / "sys/module/nouveau").mkdir(parents=True)
-    script = script_of(world, job_of(case))
-    first = system(world, script, "--yes")
-    assert first.code == 10, first.output
-    log = "\n".join(world.log()) + "\n"
-    golden = GOLDEN / f"{case}.log"
-    if os.environ.get("ENVCHECK_WRITE_GOLDEN"):
-        golden.write_text(log)
-    assert log == golden.read_text()
-
-    again = system(world, script, "--yes")
-    assert (again.code, world.log()) == (10, []), again.output
-
-    world.reboot()
-    resumed = system(world, script, "--yes")
-    assert (resumed.code, world.log()) == (0, []), resumed.output
-    assert "nothing to do" in resumed.output
+    lives.reboots_once(world, script_of(world, job_of(case)), case)
 
 
 @pytest.mark.parametrize("case", ALL)
@@ -59,16 +42,8 @@ def test_dry_run_changes_nothing_and_undo_leaves_what_was_there_before(case: str
     world = make(case, tmp_path)
     before = world.files(), world.load()
     script = script_of(world, job_of(case))
-    dry = system(world, script, "--dry-run")
-    assert dry.code == 0, dry.output
-    assert (world.files(), world.load(), world.log()) == (*before, [])
-    assert not world.var.exists()
-
-    ended = system(world, script, "--yes")
-    assert ended.code == 0, ended.output  # nothing held the card, so the module was loaded at once
-    assert world.log()[-1] == "modprobe nvidia"
-    again = system(world, script, "--yes")
-    assert (again.code, world.log()) == (0, []), again.output
+    lives.dry(world, script)
+    lives.loads_at_once(world, script)
 
     undone = world.run(script, "--stage", "undo", "--yes")
     assert undone.code == 0, undone.output
@@ -95,7 +70,7 @@ def test_a_failure_of_each_command_in_turn_is_repaired_by_the_next_run(case: str
     world = make(case, tmp_path)
     before = set(world.installed)
     script = script_of(world, job_of(case))
-    commands = (GOLDEN / f"{case}.log").read_text().splitlines()
+    commands = lives.commands_of(case)
     world.save(failed=spared(commands, ALL.index(case)))
     runs = 0
     while (ended := system(world, script, "--yes")).code and runs <= len(commands):

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from fakes import lives
 from fakes.dnf_machines import FC_NEW, job_of, make, offer, put, rpm
 from fakes.drivers import script_of, system
 from fakes.world import OPEN, PROPRIETARY, SECURE_BOOT, World
@@ -119,21 +120,13 @@ def test_packages_without_a_module_are_repaired_by_building_it(tmp_path: Path) -
 
 def test_a_run_file_driver_is_refused_with_its_way_out(tmp_path: Path) -> None:
     world = make("rocky-9", tmp_path)
-    world.put("usr/bin/nvidia-uninstall", "#!/bin/sh\n")
-    (world.root / "usr/bin/nvidia-uninstall").chmod(0o755)
-    ended = system(world, script_of(world, job_of("rocky-9")), "--yes")
-    assert (ended.code, world.log()) == (11, [])
-    assert "sudo nvidia-uninstall --silent" in ended.output
+    lives.refused_for_a_run_file(world, script_of(world, job_of("rocky-9")))
 
 
 def test_programs_on_the_gpu_are_named(tmp_path: Path) -> None:
     world = make("rocky-9", tmp_path)
-    world.put("sys/module/nvidia/version", "570.1\n")
     put(world, "nvidia-driver-cuda", rpm("570.1"))
-    world.save(process="4711, python")
-    ended = system(world, script_of(world, job_of("rocky-9", action="upgrade"), driver="570.1"), "--yes")
-    assert (ended.code, world.log()) == (11, [])
-    assert "4711, python" in ended.output
+    lives.refused_for_programs(world, script_of(world, job_of("rocky-9", action="upgrade"), driver="570.1"), "570.1")
 
 
 def test_a_busy_dnf_is_waited_for(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from fakes import lives
 from fakes.apt_machines import CASES, DEBIAN, DEBIAN_NEW, job_of, make, offer_ubuntu
 from fakes.drivers import job, script_of, system
 from fakes.failures import places
@@ -18,52 +19,24 @@ from fakes.world import PROPRIETARY, SECURE_BOOT, packages
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the driver scripts are for Linux")
 
-GOLDEN = Path(__file__).parent / "fakes" / "golden"
-
 
 @pytest.mark.parametrize("case", CASES)
 def test_from_no_driver_to_a_working_one_with_one_reboot(case: str, tmp_path: Path) -> None:
     world = make(case, tmp_path)
-    (world.root / "sys/module/nouveau").mkdir(parents=True)
-    script = script_of(world, job_of(case))
-    first = system(world, script, "--yes")
-    assert first.code == 10, first.output
-    log = world.log()
-    golden = GOLDEN / f"{case}.log"
-    if os.environ.get("ENVCHECK_WRITE_GOLDEN"):
-        golden.parent.mkdir(exist_ok=True)
-        golden.write_text("\n".join(log) + "\n")
-    assert "\n".join(log) + "\n" == golden.read_text()
-
-    again = system(world, script, "--yes")
-    assert (again.code, world.log()) == (10, []), again.output
-
-    world.reboot()
-    resumed = system(world, script, "--yes")
-    assert (resumed.code, world.log()) == (0, []), resumed.output
-    assert "nothing to do" in resumed.output
+    lives.reboots_once(world, script_of(world, job_of(case)), case)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_without_a_driver_in_the_way_no_reboot_is_needed(case: str, tmp_path: Path) -> None:
     world = make(case, tmp_path)
-    ended = system(world, script_of(world, job_of(case)), "--yes")
-    assert ended.code == 0, ended.output
-    assert world.log()[-1] == "modprobe nvidia"
-    again = system(world, script_of(world, job_of(case)), "--yes")
-    assert (again.code, world.log()) == (0, [])
+    lives.loads_at_once(world, script_of(world, job_of(case)))
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_dry_run_changes_nothing_and_shows_the_commands(case: str, tmp_path: Path) -> None:
     world = make(case, tmp_path)
-    before = world.files(), world.load()
-    ended = system(world, script_of(world, job_of(case)), "--dry-run")
-    assert ended.code == 0, ended.output
+    ended = lives.dry(world, script_of(world, job_of(case)))
     assert "apt-get -o DPkg::Lock::Timeout=300 install -y" in ended.output
-    assert (world.files(), world.load()) == before
-    assert world.log() == []
-    assert not world.var.exists()
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -72,17 +45,7 @@ def test_undo_leaves_what_was_there_before(case: str, tmp_path: Path) -> None:
     before = world.files(), world.installed
     script = script_of(world, job_of(case))
     assert system(world, script, "--yes").code == 0
-    ended = world.run(script, "--stage", "undo", "--yes")
-    assert ended.code == 0, ended.output
-    assert world.installed == before[1]
-    ours = ("sys/module", "proc/driver", "lib/modules")  # a loaded module and DKMS's own work go with the packages
-    assert {k: v for k, v in world.files().items() if not k.startswith(ours)} == {
-        k: v for k, v in before[0].items() if not k.startswith(ours)
-    }
-    assert not world.var.exists()
-    again = world.run(script, "--stage", "undo", "--yes")
-    assert again.code == 0
-    assert "nothing to take back" in again.output
+    lives.undone(world, script, before)
 
 
 @pytest.mark.parametrize(
@@ -120,17 +83,13 @@ def test_older_releases_from_the_first_run_to_undo(
 @pytest.mark.parametrize("case", CASES)
 def test_a_failure_of_any_command_is_repaired_by_a_second_run(case: str, tmp_path: Path) -> None:
     """In turn before and after the command did its work, so that each kind of command meets both."""
-    count = len((GOLDEN / f"{case}.log").read_text().splitlines())
+    count = len(lives.commands_of(case))
     for number in places(count, CASES.index(case)):
         home = tmp_path / str(number)
         home.mkdir()
         world = make(case, home)
         script = script_of(world, job_of(case))
-        world.save(fail_at=number, fail_after=bool((number + CASES.index(case)) % 2))
-        first = system(world, script, "--yes")
-        assert first.code not in (0, 10, 11), first.output
-        world.save(fail_at=None)
-        second = system(world, script, "--yes")
+        first, second = lives.fails_at(world, script, number, after=bool((number + CASES.index(case)) % 2))
         assert second.code == 0, f"{number}: {first.output}\n---\n{second.output}"
 
 
@@ -357,28 +316,12 @@ def test_trap_17_a_wrong_download_is_thrown_away(tmp_path: Path) -> None:
     assert list((world.var / "downloads").iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("key", "code", "words"),
-    [
-        (None, 11, "Enroll MOK"),
-        ("absent", 11, "mokutil --import"),
-        ("queued", 10, "reboot, choose"),
-        ("enrolled", 0, ""),
-    ],
-)
+@pytest.mark.parametrize(("key", "code", "words"), lives.KEYS)
 def test_secure_boot_stops_before_any_change_unless_the_key_is_enrolled(
     key: str | None, code: int, words: str, tmp_path: Path
 ) -> None:
     world = make("debian-archive", tmp_path)
-    world.put(SECURE_BOOT, b"\x06\x00\x00\x00\x01")
-    if key:
-        world.put("var/lib/dkms/mok.pub", "key")
-        world.save(mok=key)
-    ended = system(world, script_of(world, job_of("debian-archive")), "--yes")
-    assert ended.code == code, ended.output
-    assert words in ended.output
-    if code:
-        assert world.log() == []
+    lives.secure_boot(world, script_of(world, job_of("debian-archive")), key, code, words)
 
 
 def test_secure_boot_does_not_concern_modules_that_canonical_signed(tmp_path: Path) -> None:
@@ -406,23 +349,16 @@ def test_a_desktop_keeps_its_screen(tmp_path: Path) -> None:
 
 def test_a_run_file_driver_is_refused_with_its_way_out(tmp_path: Path) -> None:
     world = make("ubuntu-archive", tmp_path)
-    world.put("usr/bin/nvidia-uninstall", "#!/bin/sh\n")
-    (world.root / "usr/bin/nvidia-uninstall").chmod(0o755)
-    ended = system(world, script_of(world, job_of("ubuntu-archive")), "--yes")
-    assert (ended.code, world.log()) == (11, [])
-    assert "sudo nvidia-uninstall --silent" in ended.output
+    lives.refused_for_a_run_file(world, script_of(world, job_of("ubuntu-archive")))
     world.save(owned=["/usr/bin/nvidia-uninstall"])
     assert system(world, script_of(world, job_of("ubuntu-archive")), "--yes").code == 0
 
 
 def test_programs_on_the_gpu_are_named(tmp_path: Path) -> None:
     world = make("ubuntu-archive", tmp_path)
-    world.put("sys/module/nvidia/version", "535.1.2\n")
     world.install({"nvidia-utils-535": "535.1"})
-    world.save(process="4711, python")
-    ended = system(world, script_of(world, job_of("ubuntu-archive", action="upgrade"), driver="535.1.2"), "--yes")
-    assert (ended.code, world.log()) == (11, [])
-    assert "4711, python" in ended.output
+    script = script_of(world, job_of("ubuntu-archive", action="upgrade"), driver="535.1.2")
+    lives.refused_for_programs(world, script, "535.1.2")
 
 
 @pytest.mark.parametrize(
@@ -435,9 +371,7 @@ def test_programs_on_the_gpu_are_named(tmp_path: Path) -> None:
 def test_no_driver_in_a_container_or_in_wsl(path: str, text: str, words: str, tmp_path: Path) -> None:
     world = make("ubuntu-archive", tmp_path)
     world.put(path, text)
-    ended = system(world, script_of(world, job_of("ubuntu-archive")), "--yes")
-    assert (ended.code, world.log()) == (11, [])
-    assert words in ended.output
+    lives.refused(world, script_of(world, job_of("ubuntu-archive")), words)
 
 
 def test_an_interrupted_dpkg_is_named(tmp_path: Path) -> None:

@@ -5,12 +5,12 @@ Names of tests say which trap of generated installers they stand for.
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from pathlib import Path
 
 import pytest
+from fakes import lives
 from fakes.drivers import script_of, system
 from fakes.failures import places
 from fakes.suse_machines import CASES, JOBS, KERNELS, boot, job_of, make
@@ -18,30 +18,13 @@ from fakes.world import SECURE_BOOT, packages
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the driver scripts are for Linux")
 
-GOLDEN = Path(__file__).parent / "fakes" / "golden"
 PLAIN = tuple(case for case in CASES if case != "microos")
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_from_no_driver_to_a_working_one_with_one_reboot(case: str, tmp_path: Path) -> None:
     world = make(case, tmp_path)
-    (world.root / "sys/module/nouveau").mkdir(parents=True)
-    script = script_of(world, job_of(case))
-    first = system(world, script, "--yes")
-    assert first.code == 10, first.output
-    log = world.log()
-    golden = GOLDEN / f"suse-{case}.log"
-    if os.environ.get("ENVCHECK_WRITE_GOLDEN"):
-        golden.write_text("\n".join(log) + "\n")
-    assert "\n".join(log) + "\n" == golden.read_text()
-
-    again = system(world, script, "--yes")
-    assert (again.code, world.log()) == (10, []), again.output
-
-    boot(world)
-    resumed = system(world, script, "--yes")
-    assert (resumed.code, world.log()) == (0, []), resumed.output
-    assert "nothing to do" in resumed.output
+    lives.reboots_once(world, script_of(world, job_of(case)), f"suse-{case}", boot)
 
 
 @pytest.mark.parametrize("case", PLAIN)
@@ -49,27 +32,17 @@ def test_without_a_driver_in_the_way_no_reboot_is_needed(case: str, tmp_path: Pa
     world = make(case, tmp_path)
     if case == "tumbleweed-g07":  # its module is for the newest kernel alone
         world.save(kernel=KERNELS[JOBS[case][0]][1])
-    script = script_of(world, job_of(case))
-    ended = system(world, script, "--yes")
-    assert ended.code == 0, ended.output
-    assert world.log()[-1] == "modprobe nvidia"
-    again = system(world, script, "--yes")
-    assert (again.code, world.log()) == (0, [])
+    lives.loads_at_once(world, script_of(world, job_of(case)))
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_dry_run_changes_nothing_and_shows_the_commands(case: str, tmp_path: Path) -> None:
     world = make(case, tmp_path)
-    before = world.files(), world.load()
-    ended = system(world, script_of(world, job_of(case)), "--dry-run")
-    assert ended.code == 0, ended.output
+    ended = lives.dry(world, script_of(world, job_of(case)))
     assert "would stop" not in ended.output
     assert "addrepo --gpgcheck https://developer.download.nvidia.com/compute/cuda/repos/" in ended.output
     assert "asked when the repositories are there" in ended.output
     assert "=VERSION" in ended.output
-    assert (world.files(), world.load()) == before
-    assert world.log() == []
-    assert not world.var.exists()
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -78,37 +51,22 @@ def test_undo_leaves_what_was_there_before(case: str, tmp_path: Path) -> None:
     before = world.files(), world.installed
     script = script_of(world, job_of(case))
     assert system(world, script, "--yes").code in (0, 10)
-    ended = world.run(script, "--stage", "undo", "--yes")
-    assert ended.code == 0, ended.output
-    if case == "microos":
-        boot(world)
-    assert world.installed == before[1]
+    ours = ("sys/module", "proc/", "lib/modules", "run/")
+    lives.undone(world, script, before, ours, boot if case == "microos" else None)
     assert world.load()["keys"] == []
-    ours = ("sys/module", "proc/", "lib/modules", "run/")  # a loaded module and DKMS's own work go with the packages
-    assert {k: v for k, v in world.files().items() if not k.startswith(ours)} == {
-        k: v for k, v in before[0].items() if not k.startswith(ours)
-    }
-    assert not world.var.exists()
-    again = world.run(script, "--stage", "undo", "--yes")
-    assert again.code == 0
-    assert "nothing to take back" in again.output
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_failure_of_any_command_is_repaired_by_a_second_run(case: str, tmp_path: Path) -> None:
     """In turn before and after the command did its work, so that each kind of command meets both."""
-    count = len((GOLDEN / f"suse-{case}.log").read_text().splitlines())
+    count = len(lives.commands_of(f"suse-{case}"))
     for number in places(count, CASES.index(case)):
         home = tmp_path / str(number)
         home.mkdir()
         world = make(case, home)
         script = script_of(world, job_of(case))
-        world.save(fail_at=number, fail_after=bool((number + CASES.index(case)) % 2))
-        first = system(world, script, "--yes")
-        assert first.code not in (0, 10, 11), first.output
-        world.save(fail_at=None)
-        second = system(world, script, "--yes")
+        first, second = lives.fails_at(world, script, number, after=bool((number + CASES.index(case)) % 2))
         assert second.code in (0, 10), f"{number}: {first.output}\n---\n{second.output}"
         boot(world)
         third = system(world, script, "--yes")
@@ -337,15 +295,7 @@ def test_secure_boot_stops_before_any_change_unless_the_key_of_dkms_is_enrolled(
     key: str | None, code: int, words: str, tmp_path: Path
 ) -> None:
     world = make("sles-dkms", tmp_path)
-    world.put(SECURE_BOOT, b"\x06\x00\x00\x00\x01")
-    if key:
-        world.put("var/lib/dkms/mok.pub", "key")
-        world.save(mok=key)
-    ended = system(world, script_of(world, job_of("sles-dkms")), "--yes")
-    assert ended.code == code, ended.output
-    assert words in ended.output
-    if code:
-        assert world.log() == []
+    ended = lives.secure_boot(world, script_of(world, job_of("sles-dkms")), key, code, words)
     if code == 11:  # SLES has dkms from nowhere else
         url = "https://developer.download.nvidia.com/compute/cuda/repos/suse16/x86_64/"
         assert f"sudo zypper addrepo {url} cuda, then sudo zypper install mokutil openssl dkms" in ended.output
@@ -416,30 +366,21 @@ def test_microos_with_parts_of_another_driver_says_what_to_do(tmp_path: Path) ->
 def test_no_driver_in_a_container_or_in_wsl(path: str, text: str, words: str, tmp_path: Path) -> None:
     world = make("sles-g07", tmp_path)
     world.put(path, text)
-    ended = system(world, script_of(world, job_of("sles-g07")), "--yes")
-    assert (ended.code, world.log()) == (11, [])
-    assert words in ended.output
+    lives.refused(world, script_of(world, job_of("sles-g07")), words)
 
 
 def test_a_run_file_driver_is_refused_with_its_way_out(tmp_path: Path) -> None:
     world = make("sles-g07", tmp_path)
-    world.put("usr/bin/nvidia-uninstall", "#!/bin/sh\n")
-    (world.root / "usr/bin/nvidia-uninstall").chmod(0o755)
-    ended = system(world, script_of(world, job_of("sles-g07")), "--yes")
-    assert (ended.code, world.log()) == (11, [])
-    assert "sudo nvidia-uninstall --silent" in ended.output
+    lives.refused_for_a_run_file(world, script_of(world, job_of("sles-g07")))
     world.save(owned=["/usr/bin/nvidia-uninstall"])
     assert system(world, script_of(world, job_of("sles-g07")), "--yes").code == 0
 
 
 def test_programs_on_the_gpu_are_named(tmp_path: Path) -> None:
     world = make("sles-g07", tmp_path)
-    world.put("sys/module/nvidia/version", "580.1.2\n")
     world.install({"nvidia-compute-utils-G06": "580.1-1"})
-    world.save(process="4711, python")
-    ended = system(world, script_of(world, job_of("sles-g07", action="upgrade"), driver="580.1.2"), "--yes")
-    assert (ended.code, world.log()) == (11, [])
-    assert "4711, python" in ended.output
+    script = script_of(world, job_of("sles-g07", action="upgrade"), driver="580.1.2")
+    lives.refused_for_programs(world, script, "580.1.2")
 
 
 def test_a_lock_on_the_driver_is_named(tmp_path: Path) -> None:
