@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class _Lines(threading.Thread):
         self._fd = fd
         self._watch = watch
         self.stage = "starting Python"
+        self.times: list[tuple[str, float]] = [(self.stage, time.monotonic())]  # of each stage's beginning
         self.facts: dict[str, Any] = {}
         self.final: dict[str, Any] | None = None
         self.start()
@@ -64,6 +65,7 @@ class _Lines(threading.Thread):
             return
         if isinstance(item.get("stage"), str):
             self.stage = item["stage"][:200]
+            self.times.append((self.stage, time.monotonic()))
             self._watch(self.stage)
         if isinstance(item.get("facts"), dict):
             self.facts.update(item["facts"])
@@ -181,12 +183,24 @@ def _tail(text: str) -> str:
     return "\n".join(text.strip().splitlines()[-STDERR_LINES:])[-STDERR_CHARS:]
 
 
+def _spent(times: Sequence[tuple[str, float]], began: float, ended: float) -> dict[str, float]:
+    """Seconds of each stage since the job was given; what a spare did before that cost nothing."""
+    spent: dict[str, float] = {}
+    for (stage, start), (_, stop) in zip(times, [*times[1:], ("", ended)], strict=True):
+        if stop > began:
+            spent[stage] = round(spent.get(stage, 0.0) + stop - max(start, began), 3)
+    return spent
+
+
 def _outcome(lines: _Lines, rc: int | None, deadline: float, note: str, tail: str, began: float) -> TrialRun:
+    ended = time.monotonic()
+
     def build(outcome: str, text: str = "", kind: str = "", not_applicable: bool = False) -> TrialRun:
         return TrialRun(
             outcome=outcome,
             stage=lines.stage,
-            seconds=time.monotonic() - began,
+            seconds=ended - began,
+            stages=_spent(tuple(lines.times), began, ended),
             facts=dict(lines.facts),
             text=text,
             kind=kind,

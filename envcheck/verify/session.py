@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +265,8 @@ def _one(
     name = check.code if label is None or label == "cpu" else f"{check.code} on GPU {label}"
     run = probes.run(job, granted, more=more, watch=_watch(progress, name))
     judged = judge(check, run, context)
+    if run.stages:
+        judged = replace(judged, measured={**judged.measured, "stages": run.stages})
     return _result(check.code, label, judged, stage=run.stage, seconds=run.seconds), run.facts
 
 

@@ -42,6 +42,7 @@ class TrialRun:
     kind: str = ""  # the exception's type
     not_applicable: bool = False
     stderr: str = ""  # the last lines
+    stages: Mapping[str, float] = field(default_factory=dict)  # seconds of each stage, in their order
 
 
 @dataclass(frozen=True, kw_only=True)
