@@ -24,6 +24,13 @@ ec_dnf_ask() {
 # Every version of a package that the enabled archives have.
 ec_dnf_versions() { ec_dnf_ask repoquery --available --qf '%{version}\n' "$1" | sed '/^$/d' || true; }
 
+# The same whatever is locked. dnf 5's repoquery sees through its locks and knows no such plugin.
+ec_dnf_versions_all() {
+  local free=(--disableplugin=versionlock)
+  if ec_dnf_is_5; then free=(); fi
+  ec_dnf_ask ${free[@]+"${free[@]}"} repoquery --available --qf '%{version}\n' "$1" | sed '/^$/d' || true
+}
+
 ec_packages_offered() { [[ -n $(ec_dnf_versions "$1") ]]; }
 
 ec_packages_expect() {
@@ -33,6 +40,7 @@ ec_packages_expect() {
   for name in "$@"; do
     found=$(ec_dnf_versions "$name")
     if ! grep -q "^$branch\\." <<<"$found"; then
+      found=$(ec_dnf_versions_all "$name")
       ec_refuse "dnf has no $name of branch $branch here ($(sort -Vu <<<"${found:-none at all}" | tr '\n' ' ')): the archive has moved on, a module stream or a lock is in the way (dnf repoquery $name). Make a plan with another --driver-branch"
     fi
   done

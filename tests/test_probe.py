@@ -177,7 +177,7 @@ class TestTheProcess:
 
     def run(self, tmp_path: Path, body: str, check: str = "describe", deadline: float = 20.0) -> TrialRun:
         with Probes(sys.executable, environ=write_torch(tmp_path, body)) as probes:
-            return probes.run({"check": check, "device": 0}, deadline, more=False)
+            return probes.run({"check": check, "device": 0}, deadline)
 
     def test_a_torch_that_cannot_be_imported(self, tmp_path: Path) -> None:
         found = self.run(tmp_path, "raise ImportError('libcudnn.so.9: cannot open shared object file')")
@@ -218,7 +218,7 @@ class TestTheProcess:
     def test_a_hang_shows_where_on_stderr(self, tmp_path: Path) -> None:
         body = STUB + "import time\nclass cuda:\n    device_count = staticmethod(lambda: time.sleep(600))\n"
         with Probes(sys.executable, environ=write_torch(tmp_path, body)) as probes:
-            found = probes.run({"check": "nccl", "device": 0}, 3.0, more=False)
+            found = probes.run({"check": "nccl", "device": 0}, 3.0)
         assert (found.outcome, found.stage) == (TIMED_OUT, "counting devices")
         assert "collectives.py" in found.stderr
 

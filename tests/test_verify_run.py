@@ -59,7 +59,7 @@ def nothing_left_behind(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def once(what: str, deadline: float = 10.0) -> TrialRun:
     with Probes(sys.executable, SCRIPT) as probes:
-        return probes.run({"check": "x", "misbehave": {"x": what}}, deadline, more=False)
+        return probes.run({"check": "x", "misbehave": {"x": what}}, deadline)
 
 
 @pytest.mark.parametrize(
@@ -113,20 +113,20 @@ def test_a_grandchild_that_holds_the_pipe_is_not_waited_for_and_not_left(what: s
 
 def test_an_interpreter_that_cannot_be_started() -> None:
     with Probes("/nonexistent/python", SCRIPT) as probes:
-        found = probes.run({"check": "x"}, 5, more=True)
+        found = probes.run({"check": "x"}, 5, ahead=["x", "x", "x"])
     assert (found.outcome, found.stage) == (CRASHED, "starting Python")
     assert "/nonexistent/python" in found.text
 
 
 def test_an_interpreter_that_is_no_python() -> None:
     with Probes("/bin/false", SCRIPT) as probes:
-        found = probes.run({"check": "x"}, 5, more=False)
+        found = probes.run({"check": "x"}, 5)
     assert (found.outcome, found.stage) == (CRASHED, "starting Python")
 
 
 def test_the_spare_is_ended_when_no_job_comes() -> None:
     with Probes(sys.executable, SCRIPT) as probes:
-        probes.run({"check": "x", "misbehave": {"x": "good"}}, 10, more=True)
+        probes.run({"check": "x", "misbehave": {"x": "good"}}, 10, ahead=["x", "x", "x"])
         assert carriers()
 
 
@@ -144,7 +144,7 @@ import sys
 from envcheck.verify.run import Probes
 with Probes(sys.executable) as probes:
     print("started", flush=True)
-    probes.run({"check": "describe", "device": 0}, 600, more=True)
+    probes.run({"check": "describe", "device": 0}, 600, ahead=["x", "x", "x"])
 """
 
 
@@ -258,7 +258,7 @@ def test_what_the_compiler_said_names_what_is_missing(
 def test_stages_are_told_as_they_come() -> None:
     heard: list[str] = []
     with Probes(sys.executable, SCRIPT) as probes:
-        probes.run({"check": "x", "misbehave": {"x": "good"}}, 10, more=False, watch=heard.append)
+        probes.run({"check": "x", "misbehave": {"x": "good"}}, 10, watch=heard.append)
     assert heard[-1] == "stage of good"
 
 

@@ -195,7 +195,9 @@ def _satisfied(context: Context, option: DriverOption, best: Verdict, verdicts: 
 
         system += extra_steps(machine, target, context.recipes, request, driver_job(machine, matrix, option), build)
     support = (
-        user_support_steps(machine, matrix, context.recipes, option, python) if context.section == "builds" else ()
+        user_support_steps(machine, matrix, context.recipes, request, option, python)
+        if context.section == "builds"
+        else ()
     )
     verify = verify_steps(manager.target_python(job), cpu=build.cuda is None)
     steps: tuple[Step, ...] = (*support, *system, *manager.install_steps(job), *verify)

@@ -233,10 +233,15 @@ def system_steps(
 
 
 def user_support_steps(
-    machine: Machine, matrix: Matrix, recipes: Recipes, option: DriverOption, python: PythonChoice
+    machine: Machine,
+    matrix: Matrix,
+    recipes: Recipes,
+    request: Request,
+    option: DriverOption,
+    python: PythonChoice,
 ) -> tuple[Step, ...]:
-    """What a virtual environment needs from the distribution."""
-    if machine.os.platform != "linux" or python.supply == CONDA:
+    """What a virtual environment needs from the distribution; nothing where none is made."""
+    if machine.os.platform != "linux" or python.supply == CONDA or request.venv == "none":
         return ()
     return venv_support_steps(driver_job(machine, matrix, option), recipes)
 

@@ -1,4 +1,4 @@
-"""Entry of the probe: ``python main.py FD``. One process runs one trial and ends.
+"""Entry of the probe: ``python main.py FD [CHECK]``. One process runs one trial and ends; CHECK says which to expect.
 
 Lines on the pipe FD, in this order: ``{"stage": ...}`` before each step that may hang or crash, ``{"facts": {...}}``
 with what was measured, then one of ``{"done": true}``, ``{"skip": "why", "not_applicable": bool}`` or
@@ -7,6 +7,7 @@ with what was measured, then one of ``{"done": true}``, ``{"skip": "why", "not_a
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import importlib
 import importlib.util
@@ -18,6 +19,9 @@ from pathlib import Path
 from typing import Any, Dict
 
 PACKAGE = "envcheck_probe"
+# torch's optimizers import it at the first call: seconds that can pass while another check runs
+OPTIMIZERS = "torch._dynamo"
+WITH_OPTIMIZER = ("amp", "workload", "compile")
 
 
 def load_package() -> None:
@@ -50,6 +54,10 @@ def main() -> None:
         channel.error(error, traceback.format_exc())
         leave()
     channel.facts(torch=channel_module.describe_torch(torch), python=sys.version.split()[0])
+    if len(sys.argv) > 2 and sys.argv[2] in WITH_OPTIMIZER:
+        channel.stage("importing " + OPTIMIZERS)
+        with contextlib.suppress(Exception):  # whoever needs it meets the same error in its own stage
+            importlib.import_module(OPTIMIZERS)
     channel.stage("waiting for a job")
     line = sys.stdin.readline()
     if not line.strip():

@@ -1,8 +1,8 @@
 """Probe processes: one per trial, each with a deadline that holds whatever the process does.
 
 ``host.command`` knows how to end a process group and to abandon a process that the kernel keeps; here a pipe of its
-own is added, on which the probe names its stages, and a spare: while one trial runs, the next process already imports
-torch (which touches no GPU) and waits for its job, so that a fresh process per trial costs little.
+own is added, on which the probe names its stages, and spares: while one trial runs, the next processes already import
+torch (which touches no GPU) and wait for their jobs, so that a fresh process per trial costs little.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ SWEEP_S = 2.0  # seconds that looking through the processes may take
 # room for what compilers say: torch.compile's errors name the command only, the reason stands on stderr
 TEXT_LIMIT = 4100  # characters of what was raised: all that the probe sends
 STDERR_LINES, STDERR_CHARS = 60, 8192
+SPARES = 2 if (os.cpu_count() or 1) >= 4 else 1  # processes that import torch beside the one that works
 
 
 class _Lines(threading.Thread):
@@ -76,12 +77,13 @@ class _Lines(threading.Thread):
 class Child:
     """One probe process. ``give`` hands it a job, ``finish`` waits for the end, ``end`` makes sure that it is gone."""
 
-    def __init__(self, python: str, script: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, python: str, script: Path, environ: Mapping[str, str], check: str = "") -> None:
+        """``check``: what its job will be, as far as one knows, so that it can import what that needs."""
         self.token = uuid.uuid4().hex
         self.watch: Callable[[str], None] = lambda stage: None
         read, write = os.pipe()
         try:
-            self.process = _spawn(python, script, write, {**environ, TOKEN: self.token})
+            self.process = _spawn(python, script, check, write, {**environ, TOKEN: self.token})
         except (OSError, ValueError) as error:
             os.close(read)
             raise OSError(f"{python} cannot be started: {error}") from None
@@ -122,7 +124,7 @@ class Child:
         return note
 
 
-def _spawn(python: str, script: Path, write: int, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _spawn(python: str, script: Path, check: str, write: int, environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
     pipe, null = subprocess.PIPE, subprocess.DEVNULL
     if sys.platform == "win32":
         import msvcrt
@@ -132,7 +134,7 @@ def _spawn(python: str, script: Path, write: int, environ: Mapping[str, str]) ->
         start = subprocess.STARTUPINFO(lpAttributeList={"handle_list": [handle]})
         flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
         return subprocess.Popen(
-            [python, str(script), str(handle)],
+            [python, str(script), str(handle), check],
             stdin=pipe,
             stdout=null,
             stderr=pipe,
@@ -141,7 +143,7 @@ def _spawn(python: str, script: Path, write: int, environ: Mapping[str, str]) ->
             creationflags=flags,
         )
     return subprocess.Popen(
-        [python, str(script), str(write)],
+        [python, str(script), str(write), check],
         stdin=pipe,
         stdout=null,
         stderr=pipe,
@@ -233,30 +235,35 @@ def _how_it_ended(rc: int) -> str:
 
 
 class Probes:
-    """Hands out a fresh process per trial, with a spare that imports torch meanwhile. Use as a context manager."""
+    """Hands out a fresh process per trial; spares import torch meanwhile. Use as a context manager."""
 
     def __init__(self, python: str, script: Path = SCRIPT, environ: Mapping[str, str] | None = None) -> None:
         self._python = python
         self._script = script
         # compilers and loaders are to speak the language that verify.trouble reads
         self._environ = {**os.environ, "LC_ALL": "C", **(environ or {})}
-        self._spare: Child | None = None
+        self._spares: list[Child] = []
 
     def __enter__(self) -> Probes:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._spare is not None:
-            self._spare.end()
-            self._spare = None
+        while self._spares:
+            self._spares.pop().end()
 
     def run(
-        self, job: Mapping[str, Any], deadline: float, *, more: bool, watch: Callable[[str], None] | None = None
+        self,
+        job: Mapping[str, Any],
+        deadline: float,
+        *,
+        ahead: Sequence[str] = (),
+        watch: Callable[[str], None] | None = None,
     ) -> TrialRun:
-        """Run one job. ``more``: another will follow, so its process may start now. ``watch`` hears every stage."""
+        """Run one job. ``ahead``: the checks that follow; their processes may start. ``watch`` hears each stage."""
         try:
-            child, self._spare = self._spare or self._new(), None
-            self._spare = self._new() if more else None
+            child = self._spares.pop(0) if self._spares else self._new(str(job.get("check", "")))
+            while len(self._spares) < min(SPARES, len(ahead)):
+                self._spares.append(self._new(ahead[len(self._spares)]))
         except OSError as error:
             return TrialRun(outcome=CRASHED, stage="starting Python", seconds=0.0, text=str(error))
         if watch is not None:
@@ -268,5 +275,5 @@ class Probes:
             child.end()
             raise
 
-    def _new(self) -> Child:
-        return Child(self._python, self._script, self._environ)
+    def _new(self, check: str) -> Child:
+        return Child(self._python, self._script, self._environ, check)

@@ -88,8 +88,8 @@ def rehearse(options: Options, machine: Machine, progress: Progress, *, deadline
     torch: Mapping[str, Any] = {}
     with Probes(options.python, options.script) as probes:
         for number, check in enumerate(checks):
-            more = number + 1 < len(checks)
-            result, facts = _one(probes, check, "cpu", "cpu", context, options, progress, clock, more=more)
+            ahead = [c.code for c in checks[number + 1 :]]
+            result, facts = _one(probes, check, "cpu", "cpu", context, options, progress, clock, ahead=ahead)
             results.append(result)
             torch = facts.get("torch") or torch
     caught_by = tuple(r.code for r in results if r.status == FAIL) if options.plant else ()
@@ -134,7 +134,10 @@ def verify(
             told.all(_result(c.code, None, _no_time(clock), stage=NOT_STARTED, seconds=0.0) for c in checks)
             return told.so_far()
         run = probes.run(
-            {"check": "describe", "device": 0}, granted, more=bool(checks), watch=_watch(progress, "devices")
+            {"check": "describe", "device": 0},
+            granted,
+            ahead=[c.code for c in checks],
+            watch=_watch(progress, "devices"),
         )
         told.torch = run.facts.get("torch")
         devices = found_by_probe(run.facts, machine)
@@ -226,9 +229,9 @@ def _on_devices(
             continue
         ordinal = device.ordinal if device else devices[0].ordinal
         context = Context(device=device, machine=machine)
-        more = number + 1 < len(jobs)
+        ahead = [c.code for c, _ in jobs[number + 1 :]]
         together = [d.ordinal for d in devices] if device is None else []
-        yield _one(probes, check, ordinal, label, context, options, progress, clock, more=more, together=together)[0]
+        yield _one(probes, check, ordinal, label, context, options, progress, clock, ahead=ahead, together=together)[0]
 
 
 def _busy(devices: Sequence[Device]) -> Judged:
@@ -247,7 +250,7 @@ def _one(
     progress: Progress,
     clock: Clock,
     *,
-    more: bool,
+    ahead: Sequence[str],
     together: Sequence[int] = (),
 ) -> tuple[Result, Mapping[str, Any]]:
     """One check in a process of its own: its result, and the figures that it rests upon."""
@@ -263,7 +266,7 @@ def _one(
         "plant": options.plant,
     }
     name = check.code if label is None or label == "cpu" else f"{check.code} on GPU {label}"
-    run = probes.run(job, granted, more=more, watch=_watch(progress, name))
+    run = probes.run(job, granted, ahead=ahead, watch=_watch(progress, name))
     judged = judge(check, run, context)
     if run.stages:
         judged = replace(judged, measured={**judged.measured, "stages": run.stages})

@@ -157,7 +157,8 @@ def check_signature(state, package, variant):
 
 
 def dnf(state, words):
-    words = [w for w in words if w != "-q"]
+    flags = [w for w in words if w.startswith("--disableplugin=")]
+    words = [w for w in words if w != "-q" and w not in flags]
     verb = words[0]
     if verb == "--version":
         print("dnf5 version 5.2.17" if state.get("dnf5") else "4.14.0")
@@ -169,7 +170,7 @@ def dnf(state, words):
     if verb == "remove":
         return remove(state, words[1:])
     if verb == "repoquery":
-        return repoquery(state, words[-1])
+        return repoquery(state, words[-1], locked="--disableplugin=versionlock" not in flags)
     if verb == "repolist":
         known = enabled() if "--enabled" in words else list(entries())
         print("\n".join(["repo id                 repo name", *(f"{name:<44} {name}" for name in known)]))
@@ -194,9 +195,9 @@ def makecache(state, words):
     return 0
 
 
-def repoquery(state, word):
+def repoquery(state, word, locked):
     for name in state["archive"]:
-        for variant in visible(state, name, locked=not state.get("dnf5")):
+        for variant in visible(state, name, locked=locked and not state.get("dnf5")):
             if matches(word, name, variant):
                 print(variant["version"])
     return 0
