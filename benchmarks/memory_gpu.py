@@ -1,6 +1,6 @@
 """Peak memory of real training and inference steps on the GPU at hand, one JSON line each, for `envcheck estimate`.
 
-    python benchmarks/memory_gpu.py >> rows.jsonl     # an interpreter with torch, transformers, peft and torchvision
+    python benchmarks/memory_gpu.py first|second > rows.jsonl     # an interpreter with torch, transformers, peft, torchvision
 
 Models are built from the sizes in envcheck/advise/models.json with random weights: nothing is downloaded. Run on an
 otherwise idle GPU; a configuration that does not fit, or that a library refuses, says so in its line.
@@ -19,8 +19,8 @@ import torch
 
 MODELS = Path(__file__).resolve().parent.parent / "envcheck" / "advise" / "models.json"
 STEPS = 3  # the first fills the allocator and the optimizer, the next show the peak
-# Written down before any of them was run.
-CASES: list[dict[str, Any]] = [
+# Written down before any of them was run; the stack torch-2 of calibration.json was fitted on these.
+FIRST: list[dict[str, Any]] = [
     {"model": "bert-base", "method": "full", "precision": "fp32", "batch": 32, "seq": 128},
     {"model": "bert-base", "method": "full", "precision": "fp16-amp", "batch": 32, "seq": 128},
     {"model": "bert-base", "method": "full", "precision": "fp16-amp", "batch": 16, "seq": 512, "attention": "eager"},
@@ -47,6 +47,31 @@ CASES: list[dict[str, Any]] = [
     {"model": "resnet50", "method": "full", "precision": "fp32", "batch": 64, "optimizer": "sgd-momentum"},
     {"model": "resnet50", "method": "full", "precision": "fp16-amp", "batch": 128, "optimizer": "sgd-momentum"},
 ]
+# Written down after that, and before any of them was run: what the fit had not seen.
+SECOND: list[dict[str, Any]] = [
+    {"model": "bert-base", "method": "full", "precision": "fp16-amp", "batch": 32, "seq": 384, "attention": "sdpa"},
+    {"model": "bert-base", "method": "full", "precision": "fp32", "batch": 16, "seq": 256, "attention": "sdpa"},
+    {"model": "bert-base", "method": "full", "precision": "bf16-amp", "batch": 48, "seq": 256, "attention": "eager"},
+    {"model": "bert-base", "method": "full", "precision": "fp16-amp", "batch": 128, "seq": 128, "checkpointing": True},
+    {"model": "bert-large", "method": "full", "precision": "fp16-amp", "batch": 32, "seq": 128, "attention": "sdpa"},
+    {"model": "bert-large", "method": "full", "precision": "fp32", "batch": 16, "seq": 512, "attention": "eager"},
+    {"model": "bert-large", "method": "full", "precision": "bf16-amp", "batch": 24, "seq": 384, "attention": "sdpa"},
+    {"model": "bert-large", "method": "full", "precision": "fp32", "batch": 16, "seq": 512, "checkpointing": True},
+    {"model": "roberta-base", "method": "full", "precision": "fp16-amp", "batch": 24, "seq": 512, "attention": "sdpa"},
+    {"model": "gpt2-medium", "method": "full", "precision": "fp16-amp", "batch": 4, "seq": 1024, "attention": "sdpa"},
+    {"model": "gpt2", "method": "full", "precision": "fp32", "batch": 4, "seq": 512, "attention": "eager"},
+    {"model": "smollm2-360m", "method": "full", "precision": "bf16", "batch": 8, "seq": 1024},
+    {"model": "qwen2-1.5b", "method": "full", "precision": "bf16", "batch": 2, "seq": 2048, "checkpointing": True},
+    {"model": "tinyllama-1.1b", "method": "full", "precision": "bf16-amp", "batch": 4, "seq": 1024},
+    {"model": "tinyllama-1.1b", "method": "lora", "precision": "bf16", "batch": 8, "seq": 1024, "lora_targets": "qv"},
+    {"model": "qwen2-7b", "method": "lora", "precision": "bf16", "batch": 2, "seq": 2048, "checkpointing": True},
+    {"model": "llama-3.2-3b", "method": "lora", "precision": "bf16", "batch": 2, "seq": 1024},
+    {"model": "mistral-7b", "method": "inference", "precision": "bf16", "batch": 4, "seq": 2048},
+    {"model": "llama-3.2-1b", "method": "inference", "precision": "bf16", "batch": 32, "seq": 2048},
+    {"model": "resnet18", "method": "full", "precision": "fp16-amp", "batch": 256, "optimizer": "sgd-momentum"},
+    {"model": "resnet101", "method": "full", "precision": "fp32", "batch": 32, "optimizer": "sgd-momentum"},
+]
+SETS = {"first": FIRST, "second": SECOND}
 TARGETS = {
     "qv": ["q_proj", "v_proj"],
     "all": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
@@ -203,7 +228,7 @@ def main() -> None:
 
     versions = {"torch": torch.__version__, "transformers": transformers.__version__, "peft": peft.__version__}
     print(json.dumps({"gpu": torch.cuda.get_device_name(), **versions}), flush=True)
-    for case in CASES:
+    for case in SETS[sys.argv[1]]:
         case.setdefault("attention", "sdpa")
         if case["method"] == "lora":
             case.setdefault("lora_targets", "all")

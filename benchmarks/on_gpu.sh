@@ -57,9 +57,24 @@ part_verify() {
 }
 
 part_gate() { ec gate.json 120 gate --report "json=$out/gate-report.json" --report "prometheus=$out/gate.prom"; }
+# The install script on a machine that has all that it asks for: nothing to do, then the proof. And torchrun's own.
+part_script() {
+  ec install.sh 30 plan --torch "$("$python" -c 'import torch; print(torch.__version__.split("+")[0])')" --venv none
+  run script.txt 120 bash "$out/install.sh" --yes
+  run script-again.txt 120 bash "$out/install.sh" --yes
+  run torchrun.txt 120 "$python" -m torch.distributed.run --nproc-per-node gpu "$("$python" -m envcheck verify --where-distributed)"
+}
+
+# What is wrong on purpose, in the environment of one command.
+part_faults() {
+  CUDA_VISIBLE_DEVICES=7 ec fault-hidden-doctor.txt 60 doctor
+  CUDA_VISIBLE_DEVICES=7 ec fault-hidden-verify.txt 60 verify --quick
+  ec fault-no-time.txt 60 verify --quick --timeout 1
+}
+
 part_speed() { run speed.txt 120 "$python" "$here/benchmarks/doctor_speed.py" "$python"; }
 part_tests() { ENVCHECK_EVIDENCE=$out run tests.txt 400 "$python" -m pytest -o addopts= -p no:cacheprovider -m gpu -v -rA "$here/tests/test_verify_gpu.py"; }
-part_memory() { run memory.jsonl 240 "$python" "$here/benchmarks/memory_gpu.py"; }
+part_memory() { run memory.jsonl 240 "$python" "$here/benchmarks/memory_gpu.py" second; }
 
 for part in "$@"; do "part_$part"; done
 tail -n 40 "$out"/doctor.txt 2>/dev/null

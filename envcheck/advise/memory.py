@@ -66,7 +66,8 @@ def estimate(arch: Architecture, work: Workload) -> Estimate:
     """Peak memory on one GPU. Raises ``UsageError`` for a workload that the model cannot have."""
     _check(arch, work)
     row = stack(work.stack)
-    factor = row[{"gpt2": "encoder", "llama": "decoder"}.get(arch.kind, arch.kind)]
+    kind = {"gpt2": "encoder", "llama": "decoder"}.get(arch.kind, arch.kind)
+    factor = row.get(arch.kind, row.get(kind))
     weights, gradients, states, trained = _model(arch, work)
     if not work.training:
         return _inference(arch, work, row, weights)
@@ -77,7 +78,10 @@ def estimate(arch: Architecture, work: Workload) -> Estimate:
     if work.checkpointing:  # the logits are gone when the first layer is computed again
         logits, layer = (logits, 0.0) if logits >= layer else (0.0, layer)
     live = kept + layer
+    # factors above 1 were fitted on sums that hold both
+    together = row.get("gradients_overlap", factor <= 1)
     temporaries = live * (factor - 1) + _gathered(arch, work) + _dequantised(arch, work) + _reserve(arch, work, smaller)
+    temporaries += _cached(arch, row, logits, layer)
     if PRECISIONS[work.precision].master and not work.frozen:  # the step needs the gradients in fp32 as well
         unscaled = 4.0 * trained / _shards(work, 2)
         temporaries = max(temporaries, unscaled - live - logits)
@@ -93,7 +97,7 @@ def estimate(arch: Architecture, work: Workload) -> Estimate:
         kv_cache=0.0,
         temporaries=temporaries,
         context=_context(arch, work, row),
-        overlap=0.0 if factor > 1 or work.accumulate else min(gradients, live + logits),
+        overlap=min(gradients, live + logits) if together and not work.accumulate else 0.0,
         error=_error(arch, work),
         trained=trained,
         notes=_notes(arch, work),
@@ -186,6 +190,17 @@ def _reserve(arch: Architecture, work: Workload, smaller: float) -> float:
     if arch.legacy and work.frozen and not work.lora_embeddings:
         return float(calibration()["reserve_mib"][work.method]) * MIB
     return 0.0 if arch.legacy else float(calibration()["fragmentation"]) * smaller
+
+
+def _cached(arch: Architecture, row: Mapping[str, Any], logits: float, layer: float) -> float:
+    """What the allocator holds beyond the tensors of an encoder or GPT-2, where a stack was measured so.
+
+    ``layer``: bytes of the layer that checkpointing computes again, of which a share stays as with decoders.
+    """
+    if arch.kind not in ("encoder", "gpt2") or "cached_mib" not in row:
+        return 0.0
+    share = float(calibration()["fragmentation"])
+    return float(row["cached_mib"]) * MIB + float(row["cached_logits"]) * logits + share * layer
 
 
 def _logits(arch: Architecture, work: Workload) -> float:
