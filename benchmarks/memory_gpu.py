@@ -1,6 +1,8 @@
 """Peak memory of real training and inference steps on the GPU at hand, one JSON line each, for `envcheck estimate`.
 
-    python benchmarks/memory_gpu.py first|second > rows.jsonl     # an interpreter with torch, transformers, peft, torchvision
+    python benchmarks/memory_gpu.py first|second > rows.jsonl
+
+The interpreter has torch, transformers, peft and torchvision.
 
 Models are built from the sizes in envcheck/advise/models.json with random weights: nothing is downloaded. Run on an
 otherwise idle GPU; a configuration that does not fit, or that a library refuses, says so in its line.

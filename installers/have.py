@@ -75,9 +75,21 @@ def holds(version, operator, wanted):
 
 def installed(name):
     try:
-        return metadata.version(name)
+        found = metadata.distribution(name)
     except metadata.PackageNotFoundError:
         return None
+    return build_of(found) if name == "torch" else found.version
+
+
+def build_of(torch):
+    """PyPI takes no local versions: there the wheel is 2.11.0, and its torch/version.py says 2.11.0+cu130."""
+    try:
+        with open(str(torch.locate_file("torch/version.py")), encoding="utf-8", errors="replace") as file:
+            said = re.search(r"^__version__ = '([^']+)'", file.read(65536), re.M)
+    except OSError:
+        return torch.version
+    own = said.group(1) if said else ""
+    return own if own.startswith(torch.version + "+") and VERSION.fullmatch(own) else torch.version
 
 
 def met(requirement):

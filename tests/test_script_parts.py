@@ -107,6 +107,32 @@ def test_same_is_absent_or_exactly_one_of_the_builds(monkeypatch: pytest.MonkeyP
         assert have.main(["same", "torch", "2.0.1", "2.0.1+cu118"]) == code
 
 
+@pytest.mark.parametrize(
+    ("metadata", "inside", "version"),
+    [
+        ("2.11.0", "__version__ = '2.11.0+cu130'\ndebug = False\n", "2.11.0+cu130"),  # PyPI's wheel
+        ("2.11.0+cu130", "__version__ = '2.11.0+cu130'\n", "2.11.0+cu130"),
+        ("2.11.0", "__version__ = '2.11.0'\n", "2.11.0"),  # conda, macOS
+        ("2.11.0", "__version__ = '2.10.0+cu130'\n", "2.11.0"),  # left over from another one
+        ("2.11.0", "__version__ = '2.11.0+$(id)'\n", "2.11.0"),
+        ("2.11.0", "from nowhere import x\n", "2.11.0"),
+        ("2.11.0", None, "2.11.0"),
+    ],
+)
+def test_torchs_own_file_says_which_build_a_plain_version_is(
+    metadata: str, inside: str | None, version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / f"torch-{metadata}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: torch\nVersion: {metadata}\n")
+    (tmp_path / "torch").mkdir()
+    if inside is not None:
+        (tmp_path / "torch" / "version.py").write_text(inside)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert have.installed("torch") == version
+    assert have.main(["same", "torch", "2.11.0+cu130"]) == (0 if version == "2.11.0+cu130" else 1)
+
+
 def test_a_file_in_the_current_directory_is_not_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import subprocess
 
