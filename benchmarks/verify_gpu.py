@@ -75,7 +75,9 @@ def page(full: Run, quick: Run, matrix: Matrix) -> str:
     for r in data["results"]:
         where = "all" if r["device"] is None else r["device"]
         lines.append(f"| {r['code']} | {where} | {r['status']} | {r['seconds']:.1f} | {_cell(r['summary'])} |")
-    lines += ["", "## Figures", "", "```json", json.dumps(_figures(data["results"]), indent=1), "```", ""]
+    lines += ["", "## Figures", "", "Four digits; of a list longer than eight the ends.", "", "```json"]
+    lines += [json.dumps(item) for item in _figures(data["results"])]
+    lines += ["```", ""]
     return "\n".join(lines)
 
 
@@ -103,15 +105,22 @@ def _cell(text: str) -> str:
     return " ".join(text.replace("|", "/").split())[:300]
 
 
-def _figures(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Check and GPU -> what was measured, and the evidence."""
-    return {
-        f"{r['code']} on {'all' if r['device'] is None else r['device']}": {
-            "measured": r["measured"],
-            "evidence": r["evidence"],
-        }
-        for r in results
-    }
+def _figures(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What each check measured, and its evidence."""
+    return [
+        {"check": r["code"], "gpu": r["device"], **_short(r["measured"]), "evidence": r["evidence"]} for r in results
+    ]
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, Mapping):
+        return {key: _short(each) for key, each in value.items()}
+    if isinstance(value, list):
+        ends = value if len(value) <= 8 else [value[0], "...", value[-1]]
+        return [_short(each) for each in ends]
+    return value
 
 
 def file_name(data: Mapping[str, Any]) -> str:

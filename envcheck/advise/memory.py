@@ -7,7 +7,7 @@ Formulas: ``docs/gpu-guide.md``. What no formula gives (the CUDA context, tempor
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import UsageError
@@ -81,7 +81,7 @@ def estimate(arch: Architecture, work: Workload) -> Estimate:
     # factors above 1 were fitted on sums that hold both
     together = row.get("gradients_overlap", factor <= 1)
     temporaries = live * (factor - 1) + _gathered(arch, work) + _dequantised(arch, work) + _reserve(arch, work, smaller)
-    temporaries += _cached(arch, row, logits, layer)
+    temporaries += _cached(arch, row, logits, layer) + _split(arch, work, logits, states)
     if PRECISIONS[work.precision].master and not work.frozen:  # the step needs the gradients in fp32 as well
         unscaled = 4.0 * trained / _shards(work, 2)
         temporaries = max(temporaries, unscaled - live - logits)
@@ -192,6 +192,15 @@ def _reserve(arch: Architecture, work: Workload, smaller: float) -> float:
     return 0.0 if arch.legacy else float(calibration()["fragmentation"]) * smaller
 
 
+def _split(arch: Architecture, work: Workload, logits: float, states: float) -> float:
+    """Blocks of the logits that the optimizer's states lie in from the first step on, so that they are allocated again.
+
+    Measured on two cards with two models to 2 % (docs/evidence/memory-hopper-2026-11-26.md); only where checkpointing
+    leaves little else that is as large. expandable_segments avoids it.
+    """
+    return min(logits, states) if arch.kind == "llama" and work.checkpointing and not work.frozen else 0.0
+
+
 def _cached(arch: Architecture, row: Mapping[str, Any], logits: float, layer: float) -> float:
     """What the allocator holds beyond the tensors of an encoder or GPT-2, where a stack was measured so.
 
@@ -276,6 +285,12 @@ def _notes(arch: Architecture, work: Workload) -> tuple[str, ...]:
         notes.append(
             "PEFT's prepare_model_for_kbit_training casts embedding, norms and head to fp32, and with them what the "
             f"layers keep: if your script calls it, add --upcast (+{more:.1f} GiB of weights alone)"
+        )
+    if arch.kind == "encoder" and work.training and work.stack == "current":
+        newer = estimate(arch, replace(work, stack="torch-2")).peak / GIB
+        notes.append(
+            "calibrated on torch 1.7 to 1.10. Encoders measured on an H100 and an H200 with torch 2.11 take a fifth "
+            f"less: {newer:.1f} GiB with --stack torch-2"
         )
     if arch.experts > 1:
         notes.append(f"every one of the {arch.experts} experts is in memory; {arch.active_experts} compute for a token")

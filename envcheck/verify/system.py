@@ -12,7 +12,7 @@ from .words import Context, Device, Judged, figures, need
 # GB/s (10**9 bytes) per lane and direction, after line coding: PCI Express base specifications 1.0 to 6.0
 LANE = {1: 0.25, 2: 0.5, 3: 0.985, 4: 1.969, 5: 3.938, 6: 7.563}
 # packets of 256 bytes with 20 to 30 bytes of header leave 0.9 of the link (PCI Express base specification, transaction
-# layer); pinned copies of 256 MiB reach 0.75 and more of it (inferred, not measured here), so half is a fault
+# layer); pinned copies of 256 MiB reached 0.86 on an H100 and an H200 (docs/evidence), so half is a fault
 LINK_SHARE = 0.5
 
 
@@ -33,8 +33,8 @@ def pair_in_words(driver: str | None, runtime: str | None) -> str:
 def property_faults(facts: Mapping[str, Any], device: Device | None) -> list[str]:
     """Where torch's properties contradict NVML's or the matrix. Memory: torch's total is what the driver leaves of it.
 
-    It keeps some hundred MiB, and ECC on GDDR memory takes a sixteenth (inferred, not measured here): below 0.85 or
-    above 1.01 they are not figures of one card.
+    It keeps some hundred MiB (0.6 % of an H100), and ECC on GDDR memory takes a sixteenth (inferred, not measured
+    here): below 0.85 or above 1.01 they are not figures of one card.
 
     ``gpu`` holds what NVML said, and what the matrix knows of the card where NVML did not say; where these two
     disagree, identification has written it into ``gpu.errors``.
