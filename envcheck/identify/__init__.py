@@ -100,7 +100,7 @@ def _named(name: str | None, matrix: Matrix) -> GpuRow | None:
     if not name:
         return None
     try:
-        row = find_gpu(name, matrix)
+        row = find_gpu(name, matrix, hint=False)
     except UsageError:
         return None  # a name that settles nothing ("Graphics Device") is no fault of the machine
     return row if row.name else None

@@ -28,11 +28,12 @@ LONGEST = 200
 Indexed = tuple[int, frozenset[str]]
 
 
-def find_gpu(text: str, matrix: Matrix) -> GpuRow:
+def find_gpu(text: str, matrix: Matrix, *, hint: bool = True) -> GpuRow:
     """The row of a GPU written as ``RTX 4090``, ``NVIDIA A100-SXM4-80GB MIG 1g.10gb``, ``T4``, ``sm_89`` or ``8.9``.
 
     A bare architecture gives a row without a name. Several rows that plan alike give their common part.
-    Raises ``UsageError`` for an unknown name or one that could mean cards that need different builds.
+    Raises ``UsageError`` for an unknown name or one that could mean cards that need different builds; with ``hint``
+    it names cards of a similar name, which costs more than the search.
     """
     name = " ".join(text.split())
     if not name or len(name) > LONGEST or name.lower() in UNNAMED:
@@ -46,7 +47,7 @@ def find_gpu(text: str, matrix: Matrix) -> GpuRow:
         return _part(find_gpu(_board(vgpu["board"]), matrix), name, vgpu["gib"])
     if name.endswith("..."):
         return _truncated(name, matrix)
-    return _search(name, matrix)
+    return _search(name, matrix, hint)
 
 
 HOW_TO = "Write it as nvidia-smi prints it (NVIDIA GeForce RTX 4090), or give its architecture (--gpu sm_89)"
@@ -57,14 +58,14 @@ def full_name(name: str) -> str:
     return name if name.startswith(BARE_FAMILIES) else f"NVIDIA {name}"
 
 
-def _search(name: str, matrix: Matrix) -> GpuRow:
+def _search(name: str, matrix: Matrix, hint: bool) -> GpuRow:
     asked = tokens(name)
     candidates = list(_candidates(asked, matrix))
     for stage in (_same, _same_but_size, _same_without_series, _shorter, _longer):
         positions = stage(asked, candidates, matrix)
         if positions:
             return _one(name, asked, positions, candidates, matrix)
-    raise UsageError(_unknown(name, asked, matrix))
+    raise UsageError(_unknown(name, asked, matrix) if hint else f"no GPU called {_quoted(name)} is known. {HOW_TO}")
 
 
 def _candidates(asked: frozenset[str], matrix: Matrix) -> Iterable[Indexed]:
