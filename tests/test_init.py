@@ -132,6 +132,19 @@ def test_the_fast_policy_stops_a_node_of_a_cluster_that_lost_its_gpu() -> None:
     assert judge(policy, report, None).exit_code == 1
 
 
+@pytest.mark.parametrize("variable", ["SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID"])
+def test_in_a_job_a_node_without_a_gpu_is_no_login_node(variable: str) -> None:
+    lost = Machine(
+        os=OS(platform="linux"),
+        driver=Driver(state="missing"),
+        tools={"sbatch": "/usr/bin/sbatch"},
+        env={variable: "4711"},
+    )
+    report = run_checks(lost, load_matrix())
+    assert {r.status for r in report.results if r.code in ("driver", "gpu")} == {"fail"}
+    assert any("ask for one where you submit the job" in s.title for f in report.findings for s in f.fix)
+
+
 @pytest.mark.parametrize("path", sorted(TEMPLATES.rglob("*.sh")), ids=lambda p: p.name)
 def test_scripts_are_clean_for_shellcheck(path: Path) -> None:
     done = run([tool("shellcheck"), str(path)])

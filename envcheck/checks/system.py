@@ -74,6 +74,15 @@ def gpu(v: View) -> Outcome:
         return unknown(v.machine.problems.get("gpus", "nothing here names a GPU"), required=_speaks(v))
     if v.batch_system and not v.pasted:
         return unknown(f"no NVIDIA GPU on this node, which submits jobs ({v.batch_system})", required=True)
+    if v.job and not v.pasted:
+        return Outcome(
+            status=FAIL,
+            summary=f"no NVIDIA GPU in this job of {v.job}",
+            strength=FAIL_FROM,
+            fix=by_hand(
+                "ask for one where you submit the job (Slurm: --gres=gpu:1; PBS: -l select=1:ngpus=1; LSF: -gpu)"
+            ),
+        )
     return Outcome(status=FAIL, summary="no NVIDIA GPU", strength=FAIL_FROM)
 
 

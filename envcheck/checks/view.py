@@ -225,9 +225,15 @@ class View:
         return "linux-aarch64" if self.flag("aarch64") or self.flag("jetson") else "linux-x86_64"
 
     @property
+    def job(self) -> str | None:
+        """The batch system whose job this is: it chose this node."""
+        names = {"SLURM_JOB_ID": "Slurm", "PBS_JOBID": "PBS", "LSB_JOBID": "LSF"}
+        return next((name for variable, name in names.items() if self.machine.env.get(variable)), None)
+
+    @property
     def batch_system(self) -> str | None:
-        """The command that submits a job, where this is a machine of a cluster: its GPUs may be elsewhere."""
-        return next((t for t in ("sbatch", "qsub", "bsub") if t in self.machine.tools), None)
+        """The command that submits a job, on a machine of a cluster and outside of a job: its GPUs may be elsewhere."""
+        return None if self.job else next((t for t in ("sbatch", "qsub", "bsub") if t in self.machine.tools), None)
 
     # ---- packages
     @functools.cached_property

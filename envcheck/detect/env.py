@@ -68,6 +68,10 @@ NAMES = (
     "NCCL_SOCKET_IFNAME",
     "CC",
     "CXX",
+    # a batch system's job: what runs here runs where it put it
+    "SLURM_JOB_ID",
+    "PBS_JOBID",
+    "LSB_JOBID",
     "TRITON_CACHE_DIR",
     "TRITON_PTXAS_PATH",
     "OMP_NUM_THREADS",
