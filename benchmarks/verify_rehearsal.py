@@ -100,8 +100,10 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=1000)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--write", type=Path, default=None)
+    parser.add_argument("--write", type=Path, default=None, metavar="PAGE")
     options = parser.parse_args()
+    if options.write and options.write.is_dir():
+        parser.error(f"--write {options.write} is a folder: name the page, half an hour is lost else")
     began = time.time()
     counts: dict[tuple[str, str], Counter[str]] = {}
     ranges: dict[str, list[float]] = {}
