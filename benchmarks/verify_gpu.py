@@ -17,10 +17,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from envcheck.advise.specs import find_card
 from envcheck.errors import UsageError
-from envcheck.identify import find_gpu
 from envcheck.matrix import Matrix, load
-from envcheck.verify.rates import peak_tflops
 
 QUICK_S, FULL_S = 20.0, 120.0  # what the runs may take, the full one per GPU
 Run = tuple[int, float, dict[str, Any]]  # exit code, wall seconds, the JSON
@@ -38,13 +37,11 @@ def run_verify(*options: str, timeout: float = 1800.0) -> Run:
 
 
 def datasheet_tflops(device: Mapping[str, Any], matrix: Matrix) -> float | None:
-    """Dense fp16 TFLOPS at the boost clock that NVIDIA publishes; None where the matrix has no such figure."""
+    """Dense fp16 TFLOPS as NVIDIA publishes them, at the clock that it rates Tensor Cores at; None where unknown."""
     try:
-        row = find_gpu(str(device.get("name")), matrix)
+        return find_card(str(device.get("name")), matrix).tensor
     except UsageError:
         return None
-    capability, name = device.get("compute_capability"), device.get("name")
-    return peak_tflops(capability, name, row.sm_count, row.boost_mhz)
 
 
 def page(full: Run, quick: Run, matrix: Matrix) -> str:
