@@ -252,6 +252,12 @@ def no_nvidia_driver(v: View) -> Outcome:
         v.pasted and absent and v.torch_cuda and v.cuda_available is False and not v.gpu_names and not v.driver_version
     )
     facts += fact("the report shows a CUDA build of torch, no GPU and no driver", STRONG, bare and not v.flag("wsl"))
+    shown = [str(name) for name in v.machine.facts.get("other_gpus") or ()]
+    facts += fact(
+        f"the report shows {shown[0] if shown else ''} and no card of NVIDIA's",
+        SUPPORTING,
+        v.pasted and shown and not v.gpu_names and all(n.startswith("Intel") for n in shown) and v.text.has("cuda"),
+    )
     lone = v.flag("amd") or v.flag("intel")
     summary = (
         f"no NVIDIA GPU on this node: it looks like a login node ({login})"
