@@ -265,8 +265,8 @@ def _lean(v: View) -> str:
     known = [k for k in (nums(c) for c in v.capabilities) if k]
     if not known:
         return ""
-    oldest_common, newest_common = nums(limit(v, "common_arch_from")) or (), nums(limit(v, "common_arch_until")) or ()
-    if min(known) < oldest_common:
+    oldest, newest_common = nums(limit(v, "newest_builds_from")) or (), nums(limit(v, "common_arch_until")) or ()
+    if min(known) < oldest:
         return "too-old"
     return "too-new" if max(known) > newest_common else ""
 

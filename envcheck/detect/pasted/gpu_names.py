@@ -41,7 +41,8 @@ _AMD = re.compile(
     r"|MI\d{3}X?)\b"
 )
 _INTEL = re.compile(
-    r"\bIntel(?:\(R\)|®)?(?: (?:Arc|Iris|UHD|HD|Xe|integrated)){0,2} (?:Graphics|graphics)(?: \d{3,4})?"
+    r"\bIntel(?:\(R\)|®)?(?: (?:Arc|Iris|UHD|HD|Xe|Plus|integrated)(?:\(R\)|\(TM\)|®|™)?){0,3} [Gg]raphics(?: \d{3,4})?"
+    r"|\bIntel(?:\(R\)|®)? Iris(?:\(R\)|®)?(?: Xe| Plus)?(?! [Gg]raphics)"
     r"|\bIntel Arc \w{1,6}\b"
 )
 _HINTS = re.compile(
