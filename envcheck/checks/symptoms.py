@@ -30,6 +30,10 @@ MAX_HITS = 12  # of one row
 MAX_WINDOWS = 24  # occurrences of a plain word that are looked at
 BEFORE, AFTER, FAR = 240, 400, 5_000  # characters around the word; FAR where a pattern spans lines on purpose
 ERROR_LINE = re.compile(r"^\s*(?:[\w.]+(?:Error|Exception|Failed|Missing)\b|E\s{2,}\w|fatal|error\b|ERROR\b|raise \w)")
+# nvidia-smi -q and its like: what a field is called is no news where its value says that there is nothing of it
+NOTHING = re.compile(
+    r"\s*[\w .()/-]{3,70}?\s*(:)\s*(?:No|N/A|0(?: [\w()%]{1,8})?|None|Not Active|Disabled)\s*", re.IGNORECASE
+)
 WARNING_LINE = re.compile(r"\bwarn(?:ing|ings)?\b", re.IGNORECASE)
 
 
@@ -223,6 +227,9 @@ def _hits(text: Text, row: Row) -> list[Proof]:
     for hit in (h for part in row.parts for h in text.matches(part)):
         index = text.index(hit.start())
         line = text.line(index)
+        field = NOTHING.fullmatch(line)
+        if field and hit.end() <= text.starts[index] + field.start(1):
+            continue
         bonus = 0
         if index == text.last_error or text.index(max(hit.end() - 1, hit.start())) == text.last_error:
             bonus = 4
