@@ -53,3 +53,16 @@ def test_the_established_cause_of_our_own_reports_comes_first() -> None:
         elif not {case["cause"], *case.get("also", ())} & {f.code for f in report.findings[:1]}:
             wrong.append((case["url"], case["cause"], [f.code for f in report.findings[:3]]))
     assert wrong == []
+
+
+def test_what_people_say_of_each_cause_in_a_sentence_or_two() -> None:
+    """Written down from memory, not from threads, and before the rules were changed for them."""
+    matrix = matrix_module.load()
+    wrong = []
+    for row in json.loads(Path(__file__).with_name("test_checks_sentences.json").read_text(encoding="utf-8")):
+        report = run_checks(identify(parse_report(row["text"]), matrix), matrix)
+        found = [f.code for f in report.findings if row["cause"] != "healthy" or f.status == "fail"]
+        right = not found if row["cause"] == "healthy" else {row["cause"], *row.get("also", ())} & set(found[:1])
+        if not right:
+            wrong.append((row["cause"], found[:3], row["text"][:80]))
+    assert wrong == []

@@ -62,7 +62,7 @@ _KERNEL = re.compile(
     r"(?i)\bkernel (?:version )?[:=]? ?v?(\d{1,2}\.\d{1,3}(?:\.\d{1,3})[\w.+-]{0,60}"
     r"|\d{1,2}\.\d{1,3}-[\w.+-]{3,60})"
 )
-_WSL = re.compile(r"\bWSL ?(2|1)?\b|microsoft-standard-WSL(2)")
+_WSL = re.compile(r"\bWSL(?: ?version:?)? ?(2|1)?\b|microsoft-standard-WSL(2)")
 _JETSON = re.compile(r"(?i)\bjetson\b|\bjetpack\b|\btegra\b|\bL4T\b")
 _L4T = re.compile(r"(?:L4T|R)(?: Release:?)? ?R?(\d{2}\.\d{1,2}(?:\.\d{1,2})?)")
 _ARCH = re.compile(r"\b(x86_64|amd64|aarch64|arm64)\b", re.IGNORECASE)
