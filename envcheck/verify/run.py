@@ -262,10 +262,11 @@ class Probes:
         """Run one job. ``ahead``: the checks that follow; their processes may start. ``watch`` hears each stage."""
         try:
             child = self._spares.pop(0) if self._spares else self._new(str(job.get("check", "")))
-            while len(self._spares) < min(SPARES, len(ahead)):
-                self._spares.append(self._new(ahead[len(self._spares)]))
         except OSError as error:
             return TrialRun(outcome=CRASHED, stage="starting Python", seconds=0.0, text=str(error))
+        with contextlib.suppress(OSError):  # without a spare the next run starts its own, and says why it cannot
+            while len(self._spares) < min(SPARES, len(ahead)):
+                self._spares.append(self._new(ahead[len(self._spares)]))
         if watch is not None:
             child.watch = watch
         try:
