@@ -115,11 +115,16 @@ def wsl_too_many_gpus(v: View) -> Outcome:
         return skip("not WSL", not_applicable=True)
     many = len(v.gpus) >= int(limit(v, "wsl_gpu_limit"))
     failed = v.cuda_available is False
+    starved = many and failed and v.text.has("out of memory")
     return judge(
         v,
         "wsl-too-many-gpus",
         f"{len(v.gpus) or 'many'} GPUs in WSL 2: CUDA initialisation runs out of memory",
-        facts=fact(f"{len(v.gpus)} GPUs in WSL and CUDA is not available", STRONG, many and failed and v.flag("wsl"))
+        facts=fact(
+            f"{len(v.gpus)} GPUs in WSL and CUDA is not available",
+            CERTAIN if starved else STRONG,
+            many and failed and v.flag("wsl"),
+        )
         or fact(f"{len(v.gpus)} GPUs in WSL", WEAK, many and v.flag("wsl") and v.cuda_available is None),
         looked=v.flag("wsl") and bool(v.gpus) and not many,
         quiet="few enough GPUs",
