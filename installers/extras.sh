@@ -119,6 +119,36 @@ ec_local_lists() {
   if ((!EC_DRY_RUN)); then ec_die 1 "the package brought no entry for apt (/etc/apt/sources.list.d/nvidia-driver-local-*): it is no local repository of NVIDIA's"; fi
 }
 
+# The entry of the local repository for dnf.
+ec_local_entry() { grep -Els 'file:/+var/nvidia-driver-local-repo-' "$EC_SYSROOT"/etc/yum.repos.d/*.repo | head -n 1; }
+
+# ec_local_signed: does dnf check what comes from there, with a key that is there?
+ec_local_signed() {
+  local file key
+  file=$(ec_local_entry)
+  if [[ -z $file ]] || ! grep -Eq '^[[:space:]]*gpgcheck[[:space:]]*=[[:space:]]*(1|yes|true)' "$file"; then return 1; fi
+  key=$(sed -n 's|^[[:space:]]*gpgkey[[:space:]]*=[[:space:]]*file:/*\(/[^[:space:],]*\).*|\1|p' "$file" | head -n 1)
+  [[ -n $key && -s $EC_SYSROOT$key ]]
+}
+
+ec_local_signatures() {
+  if ((EC_DRY_RUN)) || ec_local_signed; then return 0; fi
+  ec_die 11 "dnf would not check the packages of the local repository: its entry ($(ec_local_entry)) must have gpgcheck=1 and name a key that is there (gpgkey=file:///var/nvidia-driver-local-repo-.../*.pub)"
+}
+
+# dkms is in EPEL, not in NVIDIA's package: from an archive that this machine reaches, or brought by somebody.
+ec_local_dkms() {
+  if ((EC_DRY_RUN)); then
+    ec_log "+ install dkms from an archive that can be reached, where it is not here"
+    return 0
+  fi
+  if ec_packages_offered dkms; then
+    ec_packages_install dkms
+  else
+    ec_refuse "dkms is not installed, and no archive that this machine reaches has it (it is in EPEL): bring it with what it needs (dnf download --resolve --alldeps dkms, where there is a network), install it, and run this script again"
+  fi
+}
+
 # Never a .run file over packages, nor the other way round.
 ec_no_driver_packages() {
   local found

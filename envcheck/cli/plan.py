@@ -40,7 +40,7 @@ A plan says no with exit 1 (why and the nearest plans on stderr), and 3 where a 
 @click.option("--driver-change/--no-driver-change", default=True, help="Whether the plan may change the driver.")
 @click.option("--driver-branch", default=None, help="The driver branch to install, if one must be: 580.")
 @click.option(
-    "--driver-file", default=None, metavar="FILE", help="The driver without a network: NVIDIA's .deb or .run."
+    "--driver-file", default=None, metavar="FILE", help="The driver without a network: NVIDIA's .deb, .rpm or .run."
 )
 @click.option("--driver-sha256", default=None, metavar="SUM", help="Of --driver-file, as NVIDIA's page gives it.")
 @click.option("--with-toolkit", "toolkit", is_flag=True, help="Bring the CUDA toolkit too, to compile with.")

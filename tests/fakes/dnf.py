@@ -36,6 +36,11 @@ def stream():
     return text.partition("stream=")[2].split("\n")[0] if "state=enabled" in text else ""
 
 
+def of_nvidia(url):
+    """NVIDIA's repository, over the network or as its local package unpacked it."""
+    return "developer.download.nvidia.com" in url or "/var/nvidia-driver-local-repo-" in url
+
+
 def source_of(variant, package):
     """The entry that a package comes from: NVIDIA's has another identifier in each recipe."""
     wanted = variant.get("from", "baseos")
@@ -43,7 +48,7 @@ def source_of(variant, package):
         url = entries()[name].get("baseurl", "")
         if any(fnmatch.fnmatch(package, each) for each in entries()[name].get("excludepkgs", "").split()):
             continue
-        if name == wanted or (wanted == "nvidia" and "developer.download.nvidia.com" in url):
+        if name == wanted or (wanted == "nvidia" and of_nvidia(url)):
             return name
         if wanted == "epel" and "epel" in name:
             return name
@@ -117,6 +122,7 @@ def resolve(state, words, chosen):
 
 
 def install(state, words):
+    words = ["nvidia-driver-local-repo" if w.endswith("/driver-file.rpm") else w for w in words]
     new = resolve(state, [w for w in words if not w.startswith("-")], [])
     if "--assumeno" in words:
         print(" Package      Arch   Version      Repository   Size\nInstalling:")
@@ -215,7 +221,7 @@ def config_manager(state, words):
 def module(state, words):
     if words[0] == "list":
         print("Name           Stream       Profiles   Summary")
-        if "developer.download.nvidia.com" in "".join(e.get("baseurl", "") for e in entries().values()):
+        if of_nvidia("".join(e.get("baseurl", "") for e in entries().values())):
             for name in state.get("streams", []):
                 print(f"nvidia-driver  {name}    default    NVIDIA driver")
         return 0
