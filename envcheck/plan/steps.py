@@ -14,7 +14,7 @@ from ..managers.base import InstallJob
 from ..managers.mirrors import IndexChoice, resolve
 from ..matrix import Build, Constraint, Matrix, version_key
 from ..model import Machine, Python, PythonChoice, Request, Step, TorchChoice
-from ..recipes import DriverJob, Recipes, delivers, driver_steps, venv_support_steps
+from ..recipes import DriverJob, Recipe, Recipes, delivers, driver_steps, venv_support_steps
 from . import fabric
 from .driver import DriverOption, module_flavours
 from .target import Target
@@ -296,10 +296,20 @@ def _windows_driver(target: Target, option: DriverOption) -> Step:
     )
 
 
+def _is_file_recipe(recipe: Recipe, job: DriverJob) -> bool:
+    return recipe.role == "driver-file" and job.os_id in recipe.os and job.arch in recipe.arch
+
+
 def _why_no_recipe(job: DriverJob, recipes: Recipes, system: str) -> str:
     if job.file:
         name = job.file.rpartition("/")[2]
-        return f"envcheck cannot use {name} on {system}: it takes NVIDIA's local repository package, or .run"
+        kinds = sorted(
+            {str(row.get("file")) for r in recipes.by_id.values() if _is_file_recipe(r, job) for row in r.serves}
+        )
+        able = (
+            f"of files it takes .{' and .'.join(kinds)} here" if kinds else "no recipe takes a file of the driver here"
+        )
+        return f"envcheck cannot use {name} on {system}: {able}"
     unkeyed = any(
         r.role == "driver"
         and r.keyrings
