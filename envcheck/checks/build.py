@@ -8,7 +8,7 @@ from .base import CERTAIN, DECISIVE, STRONG, SUPPORTING, WEAK, Outcome, Proof, s
 from .details import mapping
 from .fixes import Steps, by_hand, cpu_torch, cuda_torch, step
 from .judge import fact, judge
-from .known import archs_doubt, build_archs, coverage, limit, needs_capability, newer_than_toolkit
+from .known import archs_doubt, build_archs, coverage, limit, needs_capability, newer_than_toolkit, only_assumed
 from .place import COMPANIONS, install_argv, place, without
 from .view import View, less, nums
 
@@ -218,6 +218,8 @@ def _arch(v: View, code: str, verdicts: tuple[str, ...], summary: str) -> Outcom
     lean = _lean(v) if not any(found.values()) else ""
     sentence = f"compute capability {', '.join(hit)} and a build for {' '.join(archs)[:160]}{archs_doubt(v)}"
     strength = CERTAIN if told or v.cuda_available is not True else STRONG
+    if not told and hit and all(only_assumed(v, c) for c in hit):
+        strength = WEAK
     refused = _refused_by_nvcc(v)
     if refused is not None:
         lean = refused[0]

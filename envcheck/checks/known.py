@@ -136,6 +136,16 @@ def build_archs(v: View) -> tuple[str, ...]:
     return tuple("sm_" + a.replace(".", "") for a in row.archs) if row else ()
 
 
+def only_assumed(v: View, capability: str) -> bool:
+    """Whether a paste leaves the build open and another build of that release than PyPI's has code for the GPU."""
+    if not v.pasted or v.archs or v.torch_cuda is not None or v.cpu_build or _asked_cuda(v) is not None:
+        return False
+    torch, have = nums(v.torch_version), nums(capability)
+    rows = v.matrix.builds(v.platform) if v.platform and torch else ()
+    exact = {capability_of(a) for r in rows if r.key[: len(torch or ())] == (torch or ())[:3] for a in r.archs}
+    return have is not None and any(a[0] == have[0] and a[1] <= have[1] for a in exact)
+
+
 def newer_than_toolkit(capability: str, toolkit: tuple[int, ...], matrix: Matrix) -> bool:
     """Whether a compute capability came after a CUDA toolkit: by driver branch, before CUDA 11 by what it compiled."""
     row, cuda = matrix.architectures.get(capability), matrix.cuda.get(".".join(map(str, toolkit[:2])))
