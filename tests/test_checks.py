@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from envcheck import matrix as matrix_module
 from envcheck.checks import CHECKS, CODES, check_page, checks_list, checks_page, run_checks
 from envcheck.checks.base import Outcome, Report
-from envcheck.checks.patterns import alternatives, anchors, compiled
+from envcheck.checks.patterns import alternatives, anchors, compiled, lowered, required
 from envcheck.checks.run import EXPLAINS, GENERIC, code_of, section
-from envcheck.checks.symptoms import KINDS, flags, table
+from envcheck.checks.symptoms import KINDS, flags, join, table
 from envcheck.checks.view import View
 from envcheck.detect.pasted import parse_report
 from envcheck.errors import UsageError
@@ -377,6 +377,32 @@ def test_alternatives(pattern: str, words: list[str]) -> None:
 )
 def test_one_of_the_anchors_is_in_every_match(pattern: str, words: tuple[str, ...]) -> None:
     assert anchors(pattern) == words
+
+
+@pytest.mark.parametrize(
+    ("pattern", "sets"),
+    [
+        (r"undefined symbol: __nvJit\w+", (("undefined",), ("symbol:",), ("__nvjit",))),
+        (r"(?:driver|module)? too (?:old|new)", (("too",), ("old", "new"))),
+        (r"[:( ](?:48|79)\b", ()),
+    ],
+)
+def test_every_match_holds_a_word_of_each_set(pattern: str, sets: tuple[tuple[str, ...], ...]) -> None:
+    assert required(pattern) == sets
+
+
+def test_a_pattern_in_lower_case_keeps_its_escapes() -> None:
+    assert lowered(r"CUDA[A-Z]\W\S{2}\\Bin\B") == r"cuda[a-z]\W\S{2}\\bin\B"
+
+
+def test_a_letter_that_grows_in_lower_case_hides_no_symptom() -> None:
+    """The dotted capital I becomes two characters, and every place after it another one."""
+    lines = [("İ" * 300, 1), ("libcudart.so.12: Undefined Symbol: __nvJitLinkAddData_12_1, version", 2)]
+    text = join(lines)
+    hit = text.find(r"undefined symbol: (__nvJit\w+)")
+    assert hit is not None
+    assert hit[1] == "__nvJitLinkAddData_12_1"
+    assert text.has(r"undefined symbol: __nvJit\w+")
 
 
 def test_a_megabyte_is_answered_within_a_second() -> None:

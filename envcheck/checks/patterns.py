@@ -51,12 +51,19 @@ def alternatives(pattern: str) -> list[str]:
     return [*out, pattern[start:]]
 
 
-@functools.cache
 def anchors(pattern: str) -> tuple[str, ...]:
     """Plain lower-case words of which every match holds one; empty where none is sure.
 
+    Of those that are ``required`` the longest, as it is the rarest.
+    """
+    return max(required(pattern), key=lambda c: (min(map(len, c)), -len(c)), default=())
+
+
+@functools.cache
+def required(pattern: str) -> tuple[tuple[str, ...], ...]:
+    """Sets of plain lower-case words: every match holds at least one word of each set.
+
     A run of plain characters is such a word; so is a group that must occur, with one word for each of its branches.
-    The longest wins, as it is the rarest.
     """
     choices: list[tuple[str, ...]] = []
     text, i, run = pattern.lower(), 0, ""
@@ -93,8 +100,7 @@ def anchors(pattern: str) -> tuple[str, ...]:
             i = end
         i += 1
     choices.append((run,))
-    sure = [c for c in choices if min(map(len, c)) >= SHORTEST]
-    return max(sure, key=lambda c: (min(map(len, c)), -len(c)), default=())
+    return tuple(c for c in choices if min(map(len, c)) >= SHORTEST)
 
 
 def _group_end(pattern: str, start: int) -> int:
@@ -137,3 +143,14 @@ def spread(pattern: str) -> str:
 @functools.cache
 def compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(spread(pattern), re.IGNORECASE | re.MULTILINE)
+
+
+@functools.cache
+def compiled_lower(pattern: str) -> re.Pattern[str]:
+    """The same for a text in lower case: without ``IGNORECASE`` an expression finds its plain beginning far faster."""
+    return re.compile(lowered(spread(pattern)), re.MULTILINE)
+
+
+def lowered(pattern: str) -> str:
+    """Lower case but for escapes: ``\\S`` is not ``\\s``."""
+    return re.sub(r"(\\.)|([^\\]+)", lambda m: m[1] or m[2].lower(), pattern)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
 from ..checks.base import CheckResult, Finding, Report
-from ..model import Step, to_plain
+from ..model import Machine, Step, to_plain
 from .clean import clean
 from .inert import inert_json
 
@@ -18,11 +19,18 @@ def as_data(report: Report) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "verdict": report.verdict,
-        "machine": cleaned(to_plain(report.machine)),
+        "machine": _machine(report.machine),
         "findings": [_finding(f) for f in report.findings],
         "results": [_result(r) for r in report.results],
         "matrix": clean(report.matrix_version),
     }
+
+
+def _machine(machine: Machine) -> dict[str, Any]:
+    """``to_plain``, cleaned. The symptoms of a long report are thousands of pairs of a text and a number."""
+    plain: dict[str, Any] = cleaned(to_plain(dataclasses.replace(machine, symptoms=())))
+    plain["symptoms"] = [{"text": clean(s.text, 4_000), "line": s.line} for s in machine.symptoms]
+    return plain
 
 
 def as_json(report: Report) -> str:

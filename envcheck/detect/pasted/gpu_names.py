@@ -45,15 +45,16 @@ _INTEL = re.compile(
     r"|\bIntel(?:\(R\)|®)? Iris(?:\(R\)|®)?(?: Xe| Plus)?(?! [Gg]raphics)"
     r"|\bIntel Arc \w{1,6}\b"
 )
+# of a text in lower case: without regard to case they would take three times as long
 _HINTS = re.compile(
-    r"(?i)rtx|gtx|tesla|quadro|titan|geforce|nvidia|[abhlvpkm]\d{2,3}|gb\d\d|gh200|\bt4\b|\b[1-5]0[5-9]0|\b16[56]0"
+    r"rtx|gtx|tesla|quadro|titan|geforce|nvidia|[abhlvpkm]\d{2,3}|gb\d\d|gh200|\bt4\b|\b[1-5]0[5-9]0|\b16[56]0"
 )
-_OTHER_HINTS = re.compile(r"(?i)radeon|\brx ?\d|vega|instinct|mi\d{2}|intel|amd")
+_OTHER_HINTS = re.compile(r"radeon|\brx ?\d|vega|instinct|mi\d{2}|intel|amd")
 
 
 def nvidia(text: str) -> list[tuple[int, str]]:
     """(count, name) of each NVIDIA GPU that ``text`` names, in order, each name once."""
-    if not _HINTS.search(text):
+    if not _HINTS.search(text.lower()):
         return []
     found: dict[str, int] = {}
     context = _CONTEXT.search(text)
@@ -69,6 +70,6 @@ def nvidia(text: str) -> list[tuple[int, str]]:
 
 def others(text: str) -> list[str]:
     """GPUs of AMD and Intel that ``text`` names."""
-    if not _OTHER_HINTS.search(text):
+    if not _OTHER_HINTS.search(text.lower()):
         return []
     return [m.group().strip() for pattern in (_AMD, _INTEL) for m in pattern.finditer(text[:1000])]

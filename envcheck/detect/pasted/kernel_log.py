@@ -64,6 +64,8 @@ _EVENTS: tuple[tuple[str, str], ...] = (
     ("aer: uncorrected", "pcie_uncorrected"),
     ("suspend exit", "resume"),
 )
+# words of the other lines that are read
+_READ = ("xid", "kernel module", "gcc version:", "api mismatch", "could not insert")
 
 
 def parse(lines: Lines) -> Part | None:
@@ -73,7 +75,7 @@ def parse(lines: Lines) -> Part | None:
     xids: list[dict[str, Any]] = []
     events: list[dict[str, Any]] = []
     known = [pair for pair in _EVENTS if pair[0] in lines.lower]
-    for position, line in lines:
+    for position, line in lines.at(*_READ, *(words for words, _ in known)):
         text = line.text
         if len(text) < 8:
             continue

@@ -11,18 +11,21 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from typing import Any
 
 from .gpu_names import nvidia, others
-from .lines import Lines
+from .lines import Lines, holding
 from .part import GpuRow, Part
 from .platforms import from_pretty
 from .torch_version import describe, torch_version
 from .values import driver_version, release
 
 MAX_LINES = 3000
+PIECE = 2000  # lines
 # a line without any of these (lower case) says nothing of interest here
 _HINTS = (
     "torch", "driver", "cuda", "python", "ubuntu", "debian", "windows", "mac", "wsl", "linux", "centos",
@@ -86,18 +89,8 @@ def parse(lines: Lines, skip: AbstractSet[int] = frozenset()) -> Part | None:
     part = Part("prose")
     facts: dict[str, Any] = {}
     names: dict[str, int] = {}
-    seen: set[str] = set()
-    read = 0
-    speaking = lines.holding(_HINTS)
-    for position, line in lines:
-        text = line.text
-        if position in skip or position not in speaking or not 2 < len(text) <= MAX_LENGTH or text in seen:
-            continue
-        seen.add(text)
+    for text in itertools.islice(_speaking(lines, skip), MAX_LINES):
         lowered = text.lower()
-        read += 1
-        if read > MAX_LINES:
-            break
         _software(part, facts, text, lowered)
         _system(part, facts, text, lowered)
         if not _GPU_CONTEXT.search(text):
@@ -115,6 +108,15 @@ def parse(lines: Lines, skip: AbstractSet[int] = frozenset()) -> Part | None:
     if facts:
         part.facts["prose"] = facts
     return part
+
+
+def _speaking(lines: Lines, skip: AbstractSet[int]) -> Iterator[str]:
+    """The lines that may say something, each text once; looked for piece by piece, as a long log has enough early."""
+    texts = dict.fromkeys(line.text for position, line in lines if position not in skip)
+    rest = [text for text in texts if 2 < len(text) <= MAX_LENGTH]
+    for start in range(0, len(rest), PIECE):
+        piece = rest[start : start + PIECE]
+        yield from (piece[i] for i in sorted(holding(piece, _HINTS)))
 
 
 def _distinct(names: dict[str, int]) -> dict[str, int]:

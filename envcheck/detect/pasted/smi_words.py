@@ -70,6 +70,9 @@ _VERSIONS = re.compile(
 )
 _FIELD = re.compile(r'Field "([^"]{1,60})" is not a valid field to query')
 
+# words of the lines that are read, besides those of the failures
+_READ = ("version", "nvidia-smi", "nvml library", "device handle", "inforom", "valid field")
+
 
 def parse(lines: Lines) -> Part | None:
     if not lines.has(
@@ -79,7 +82,7 @@ def parse(lines: Lines) -> Part | None:
     part = Part("smi-words")
     facts: dict[str, Any] = {}
     failures = [row for row in FAILURES if row[0] in lines.lower]
-    for position, line in lines:
+    for position, line in lines.at(*_READ, *(words for words, _, _ in failures)):
         text = line.text
         lowered = text.lower()
         if "version" in lowered and (found := _VERSIONS.match(text)) and _in_version_output(lines, position):
