@@ -136,7 +136,7 @@ ec_local_signatures() {
   ec_die 11 "dnf would not check the packages of the local repository: its entry ($(ec_local_entry)) must have gpgcheck=1 and name a key that is there (gpgkey=file:///var/nvidia-driver-local-repo-.../*.pub)"
 }
 
-# dkms is in EPEL, not in NVIDIA's package: from an archive that this machine reaches, or brought by somebody.
+# dkms is in EPEL or the system's own archive, not in NVIDIA's package: from an archive that this machine reaches, or brought by somebody.
 ec_local_dkms() {
   if ((EC_DRY_RUN)); then
     ec_log "+ install dkms from an archive that can be reached, where it is not here"
@@ -145,7 +145,7 @@ ec_local_dkms() {
   if ec_packages_offered dkms; then
     ec_packages_install dkms
   else
-    ec_refuse "dkms is not installed, and no archive that this machine reaches has it (it is in EPEL): bring it with what it needs (dnf download --resolve --alldeps dkms, where there is a network), install it, and run this script again"
+    ec_refuse "dkms is not installed, and no archive that this machine reaches has it (it is in EPEL; Fedora and Amazon Linux have their own): bring it with what it needs (dnf download --resolve --alldeps dkms, where there is a network), install it, and run this script again"
   fi
 }
 
@@ -153,7 +153,7 @@ ec_local_dkms() {
 ec_no_driver_packages() {
   local found
   found=$(ec_module_packages open)$(ec_module_packages proprietary)
-  if [[ -n $found ]]; then ec_refuse "packages of a driver are installed ($(printf '%s' "$found" | tr '\n' ' ')), and a .run file must not be laid over them: remove them first, or bring a local repository package (.deb)"; fi
+  if [[ -n $found ]]; then ec_refuse "packages of a driver are installed ($(printf '%s' "$found" | tr '\n' ' ')), and a .run file must not be laid over them: remove them first, or bring a local repository package (.deb, .rpm)"; fi
 }
 
 # ec_run_file_in BRANCH FLAVOUR

@@ -174,9 +174,18 @@ def test_systems_without_a_recipe_get_the_container_toolkit_by_hand() -> None:
     assert "container-toolkit" in " ".join(steps(answer))
 
 
-@pytest.mark.parametrize(("file", "recipe"), [(RUN, "driver-file-run-apt"), (DEB, "driver-file-deb")])
-def test_a_file_of_the_users_is_taken_instead_of_a_network(file: str, recipe: str) -> None:
-    answer = plan(machine("RTX 4090", os="ubuntu-24.04"), driver_branch="580", driver_file=file, driver_sha256=SUM)
+@pytest.mark.parametrize(
+    ("os", "file", "recipe"),
+    [
+        ("ubuntu-24.04", RUN, "driver-file-run-apt"),
+        ("ubuntu-24.04", DEB, "driver-file-deb"),
+        ("rhel-9.6", RUN, "driver-file-run-dnf"),
+        ("fedora-43", RUN, "driver-file-run-dnf"),
+        ("amzn-2023", RUN, "driver-file-run-dnf"),
+    ],
+)
+def test_a_file_of_the_users_is_taken_instead_of_a_network(os: str, file: str, recipe: str) -> None:
+    answer = plan(machine("RTX 4090", os=os), driver_branch="580", driver_file=file, driver_sha256=SUM)
     (keep,) = [s for s in answer.steps if s.id == "driver-file"]
     assert keep.argv[:3] == ("ec_keep_file", file, SUM)
     assert keep.source == RECIPES.by_id[recipe].source

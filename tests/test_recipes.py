@@ -173,6 +173,7 @@ def test_nvidias_repository_is_pinned_before_the_driver_comes() -> None:
 
 
 SUM = "a" * 64
+RUN = "/mnt/NVIDIA-Linux-x86_64-580.95.05.run"
 BESIDE = [
     ("container-toolkit", job(engine="docker")),
     ("container-toolkit", job(engine="podman", arch="aarch64")),
@@ -187,7 +188,11 @@ BESIDE = [
     ("cuda-toolkit", job(toolkit="12.6", wsl=True)),
     ("cuda-toolkit", job(toolkit="12.6", os_id="rocky", os_version="9.7", repo="rhel9", family="rhel", arch="aarch64")),
     ("driver-file", job(file="/mnt/nvidia-driver-local-repo-ubuntu2404-580.95.05_1.0-1_amd64.deb", file_sha256=SUM)),
-    ("driver-file", job(file="/mnt/NVIDIA-Linux-x86_64-580.95.05.run", file_sha256=SUM, module="proprietary")),
+    ("driver-file", job(file=RUN, file_sha256=SUM, module="proprietary")),
+    ("driver-file", job(file=RUN, file_sha256=SUM, os_id="fedora", os_version="43", repo="fedora43", family="fedora")),
+    ("driver-file", job(file=RUN, file_sha256=SUM, os_id="amzn", os_version="2023", repo="amzn2023", family="amazon")),
+    ("cuda-toolkit", job(toolkit="12.9", os_id="fedora", os_version="43", repo="fedora43", family="fedora")),
+    ("cuda-toolkit", job(toolkit="12.9", os_id="amzn", os_version="2023", repo="amzn2023", family="amazon")),
 ]
 WITH_FABRIC = [job(features=("fabric",)), job(branch="595", features=("fabric", "nvlsm"))]
 

@@ -13,6 +13,7 @@ from fakes.apt_machines import BESIDE, beside, job_of, make
 from fakes.drivers import driver_plan, recipes_of, script_of, system
 from fakes.failures import places
 from fakes.plans import META
+from fakes.run_file import bring
 from fakes.world import DOWNLOAD, World, packages
 
 from envcheck.recipes import DriverJob, role_steps
@@ -21,23 +22,8 @@ from envcheck.render import render
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the driver scripts are for Linux")
 
 GOLDEN = Path(__file__).parent / "fakes" / "golden"
-RUN_FILE = """#!/bin/sh
-# NVIDIA's installer, as far as the script sees it
-root=$(dirname "$FAKE_STATE")/root
-case "$*" in "--silent --dkms -M open") ;; *) exit 3 ;; esac
-for kernel in "$root"/lib/modules/*; do
-  mkdir -p "$kernel/updates"
-  printf '595.100.01 Dual MIT/GPL' >"$kernel/updates/nvidia.ko"
-done
-mkdir -p "$root/usr/bin"
-: >"$root/usr/bin/nvidia-smi"
-printf '#!/bin/sh\\nrm -f "$0" %s/usr/bin/nvidia-smi %s/lib/modules/*/updates/nvidia.ko\\n' "$root" "$root" \\
-  >"$root/usr/bin/nvidia-uninstall"
-chmod 0755 "$root/usr/bin/nvidia-uninstall"
-"""
 KEY = "c880576d6cf75a48e5027a871bac70fd0421ab07d2b55f30877b21f1c87959c9"
 DEB = "nvidia-driver-local-repo-ubuntu2404-595.100.01_1.0-1_amd64.deb"
-RUN = "NVIDIA-Linux-x86_64-595.100.01.run"
 
 
 def job_for(case: str, world: World) -> tuple[str, DriverJob]:
@@ -47,8 +33,10 @@ def job_for(case: str, world: World) -> tuple[str, DriverJob]:
         return case, job_of("ubuntu-archive", toolkit="12.6")
     if case == "fabric":
         return "driver", job_of("ubuntu-archive", features=("fabric",))
-    file = world.home / (DEB if case == "driver-file-deb" else RUN)
-    file.write_text("an archive\n" if case == "driver-file-deb" else RUN_FILE)
+    if case == "driver-file-run":
+        return "driver-file", job_of("nvidia-ubuntu", **bring(world.home, "595.100.01"))
+    file = world.home / DEB
+    file.write_text("an archive\n")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return "driver-file", job_of("nvidia-ubuntu", file=str(file), file_sha256=digest)
 

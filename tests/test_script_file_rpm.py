@@ -125,5 +125,5 @@ def test_without_dkms_it_says_what_to_bring(tmp_path: Path) -> None:
     world.save(archive={k: v for k, v in archive.items() if k != "dkms"})
     ended = system(world, script_of(world, job), "--yes")
     assert ended.code == 11
-    assert "dkms is not installed, and no archive that this machine reaches has it (it is in EPEL)" in ended.output
+    assert "dkms is not installed, and no archive that this machine reaches has it" in ended.output
     assert "dnf download --resolve --alldeps dkms" in ended.output

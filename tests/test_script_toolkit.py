@@ -22,8 +22,8 @@ GOLDEN = Path(__file__).parent / "fakes" / "golden" / "cuda-toolkit-dnf.log"
 TOOLKIT = "cuda-toolkit-12-6"
 
 
-def machine(tmp_path: Path, **more: Any) -> World:
-    world = make("rocky-9", tmp_path)
+def machine(tmp_path: Path, case: str = "rocky-9", **more: Any) -> World:
+    world = make(case, tmp_path)
     plain = {"from": "nvidia", "depends": ["cuda-nvcc-12-6"]}
     offer(world, TOOLKIT, rpm("12.6.3", **{**plain, **more}))
     offer(world, "cuda-nvcc-12-6", rpm("12.6.85", **{"from": "nvidia"}))
@@ -31,8 +31,8 @@ def machine(tmp_path: Path, **more: Any) -> World:
     return world
 
 
-def script_for(world: World, *roles: str, toolkit: str = "12.6") -> str:
-    job = job_of("rocky-9", toolkit=toolkit)
+def script_for(world: World, *roles: str, toolkit: str = "12.6", case: str = "rocky-9") -> str:
+    job = job_of(case, toolkit=toolkit)
     steps = [step for role in roles for step in role_steps(role, job, recipes_of(world)) or ()]
     assert steps
     return render(
@@ -61,6 +61,23 @@ def test_fresh_dry_second_and_undo(tmp_path: Path) -> None:
     assert (second.code, world.log()) == (0, []), second.output
     undone = world.run(script, "--stage", "undo", "--yes")
     assert undone.code == 0, undone.output
+    assert (set(world.installed), world.files()) == (set(before), files)
+
+
+@pytest.mark.parametrize("case", ["fedora-43", "amazon-2023"])
+def test_from_the_repository_of_another_system_with_the_key_of_that(case: str, tmp_path: Path) -> None:
+    world = machine(tmp_path, case)
+    before, files = world.installed, world.files()
+    script = script_for(world, "cuda-toolkit", case=case)
+    first = system(world, script, "--yes")
+    assert first.code == 0, first.output
+    entry = (world.root / "etc/yum.repos.d/envcheck-cuda-toolkit.repo").read_text()
+    assert f"/cuda/repos/{job_of(case).repo}/x86_64" in entry
+    assert [line.split()[0] for line in world.log()] == ["curl", "dnf"]
+    assert {TOOLKIT, "cuda-nvcc-12-6"} <= names(world)
+    again = system(world, script, "--yes")
+    assert (again.code, world.log()) == (0, []), again.output
+    assert world.run(script, "--stage", "undo", "--yes").code == 0
     assert (set(world.installed), world.files()) == (set(before), files)
 
 

@@ -1,0 +1,89 @@
+"""A driver from NVIDIA's .run file on dnf, on machines that reach no network (apt: test_script_extras)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from fakes import lives
+from fakes.dnf_machines import job_of, make, offer, put, rpm
+from fakes.drivers import script_of, system
+from fakes.failures import spared
+from fakes.run_file import bring
+from fakes.world import World
+
+from envcheck.recipes import DriverJob
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the driver scripts are for Linux")
+
+ALL = ("rocky-9", "fedora-43", "amazon-2023")
+
+
+def offline(case: str, tmp_path: Path) -> tuple[World, DriverJob]:
+    """The headers and dkms come from a mirror of the site; nothing of NVIDIA's does."""
+    world = make(case, tmp_path)
+    archive = world.load()["archive"]
+    ours = {k: v for k, v in archive.items() if k not in ("dkms", "epel-release", "nvidia-release")}
+    world.save(archive={k: v for k, v in ours.items() if "nvidia" not in str(v[0].get("from"))}, downloads={})
+    offer(world, "dkms", rpm("3.2.2", arch="noarch"))
+    return world, job_of(case, **bring(world.home, "580.100.01"))
+
+
+@pytest.mark.parametrize("case", ALL)
+def test_from_no_driver_to_a_working_one_with_one_reboot(case: str, tmp_path: Path) -> None:
+    world, job = offline(case, tmp_path)
+    lives.reboots_once(world, script_of(world, job), f"file-run-{case}")
+    assert not [line for line in world.log() if line.startswith("curl")]
+
+
+@pytest.mark.parametrize("case", ALL)
+def test_dry_run_changes_nothing_and_undo_leaves_what_was_there_before(case: str, tmp_path: Path) -> None:
+    world, job = offline(case, tmp_path)
+    before = world.files(), set(world.installed)
+    script = script_of(world, job)
+    lives.dry(world, script)
+    lives.loads_at_once(world, script)
+    undone = world.run(script, "--stage", "undo", "--yes")
+    assert undone.code == 0, undone.output
+    assert set(world.installed) == before[1]
+    assert {k: v for k, v in world.files().items() if not k.startswith(lives.OURS)} == {
+        k: v for k, v in before[0].items() if not k.startswith(lives.OURS)
+    }
+    assert not world.var.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ALL)
+def test_a_failure_of_each_command_in_turn_is_repaired_by_the_next_run(case: str, tmp_path: Path) -> None:
+    world, job = offline(case, tmp_path)
+    before = set(world.installed)
+    script = script_of(world, job)
+    commands = lives.commands_of(f"file-run-{case}")
+    world.save(failed=spared(commands, ALL.index(case)))
+    runs = 0
+    while (ended := system(world, script, "--yes")).code and runs <= len(commands):
+        assert ended.code not in (10, 11), ended.output
+        runs += 1
+    assert ended.code == 0, ended.output
+    world.save(failed=None)
+    undone = world.run(script, "--stage", "undo", "--yes")
+    assert undone.code == 0, undone.output
+    assert set(world.installed) == before
+
+
+def test_it_is_never_laid_over_packages(tmp_path: Path) -> None:
+    world, job = offline("fedora-43", tmp_path)
+    put(world, "akmod-nvidia", rpm("580.95.05"))
+    ended = system(world, script_of(world, job), "--yes")
+    assert ended.code == 11, ended.output
+    assert "akmod-nvidia" in ended.output
+    assert not [line for line in world.log() if "install" in line]
+
+
+def test_without_dkms_it_says_what_to_bring(tmp_path: Path) -> None:
+    world, job = offline("amazon-2023", tmp_path)
+    world.save(archive={k: v for k, v in world.load()["archive"].items() if k != "dkms"})
+    ended = system(world, script_of(world, job), "--yes")
+    assert ended.code == 11
+    assert "Fedora and Amazon Linux have their own" in ended.output
