@@ -53,7 +53,7 @@ ec_key_fingerprint() {
 # --- archives ---
 
 # The identifiers of entries that dnf knows: "all" or "enabled".
-ec_dnf_repos() { ec_dnf_ask repolist "--$1" | awk 'NR > 1 || $1 != "repo" {print $1}'; }
+ec_dnf_repos() { ec_dnf_ask -q repolist "--$1" | awk 'NR > 1 || $1 != "repo" {print $1}'; }
 
 # ec_dnf_enabled ID...: is one of these enabled?
 ec_dnf_enabled() {
@@ -277,14 +277,14 @@ ec_stream() {
   old=$(ec_stream_enabled)
   if [[ $old == "$1" ]]; then return 0; fi
   if ((!EC_DRY_RUN)); then
-    offered=$(ec_dnf_ask module list nvidia-driver | awk '$1 == "nvidia-driver" {print $2}')
+    offered=$(ec_dnf_ask -q module list nvidia-driver | awk '$1 == "nvidia-driver" {print $2}')
     if ! grep -Fxq -- "$1" <<<"$offered"; then
       ec_refuse "NVIDIA's repository has no module stream nvidia-driver:$1 here (it has: $(tr '\n' ' ' <<<"$offered")). Make a plan with another --driver-branch"
     fi
     if [[ -z $(ec_state_values stream) ]]; then ec_state_add "stream ${old:-none}"; fi
   fi
-  if [[ -n $old ]]; then ec_root dnf module reset -y nvidia-driver; fi
-  ec_root dnf module enable -y "nvidia-driver:$1"
+  if [[ -n $old ]]; then ec_dnf module reset -y nvidia-driver; fi
+  ec_dnf module enable -y "nvidia-driver:$1"
 }
 
 ec_stream_is() { [[ $(ec_stream_enabled) == "$1" ]]; }
@@ -293,6 +293,6 @@ ec_undo_stream() {
   local old
   old=$(ec_state_values stream | head -n 1)
   if [[ -z $old || $(ec_stream_enabled) == "$old" ]]; then return 0; fi
-  if [[ -n $(ec_stream_enabled) ]]; then ec_root dnf module reset -y nvidia-driver || return 1; fi
-  if [[ $old != none ]]; then ec_root dnf module enable -y "nvidia-driver:$old"; fi
+  if [[ -n $(ec_stream_enabled) ]]; then ec_dnf module reset -y nvidia-driver || return 1; fi
+  if [[ $old != none ]]; then ec_dnf module enable -y "nvidia-driver:$old"; fi
 }

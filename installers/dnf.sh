@@ -8,6 +8,11 @@
 # Steps name functions in arrays, which shellcheck cannot follow; variables are read in other parts:
 # shellcheck disable=SC2329,SC2034
 
+# Options of every dnf that reads the archives' lists; dnf-offline.sh has some.
+EC_DNF_OPTIONS=()
+
+ec_dnf() { ec_root dnf ${EC_DNF_OPTIONS[@]+"${EC_DNF_OPTIONS[@]}"} "$@"; }
+
 ec_packages_hint() { printf 'sudo dnf install %s\n' "$*"; }
 
 ec_desktop() { ec_any_installed gdm sddm lightdm xorg-x11-server-Xorg xorg-x11-server-Xwayland; }
@@ -15,20 +20,20 @@ ec_desktop() { ec_any_installed gdm sddm lightdm xorg-x11-server-Xorg xorg-x11-s
 # RHEL's archives are readable by root alone, so a script that runs as a user asks through sudo.
 ec_dnf_ask() {
   if ((EUID == 0 || EC_DRY_RUN)) || ! ec_have_command sudo; then
-    LC_ALL=C ec_deadline 300 dnf -q "$@" </dev/null 2>/dev/null
+    LC_ALL=C ec_deadline 300 dnf ${EC_DNF_OPTIONS[@]+"${EC_DNF_OPTIONS[@]}"} "$@" </dev/null 2>/dev/null
   else
-    ec_deadline 300 sudo -- env LC_ALL=C dnf -q "$@" </dev/null 2>/dev/null
+    ec_deadline 300 sudo -- env LC_ALL=C dnf ${EC_DNF_OPTIONS[@]+"${EC_DNF_OPTIONS[@]}"} "$@" </dev/null 2>/dev/null
   fi
 }
 
 # Every version of a package that the enabled archives have.
-ec_dnf_versions() { ec_dnf_ask repoquery --available --qf '%{version}\n' "$1" | sed '/^$/d' || true; }
+ec_dnf_versions() { ec_dnf_ask -q repoquery --available --qf '%{version}\n' "$1" | sed '/^$/d' || true; }
 
 # The same whatever is locked. dnf 5's repoquery sees through its locks and knows no such plugin.
 ec_dnf_versions_all() {
   local free=(--disableplugin=versionlock)
   if ec_dnf_is_5; then free=(); fi
-  ec_dnf_ask ${free[@]+"${free[@]}"} repoquery --available --qf '%{version}\n' "$1" | sed '/^$/d' || true
+  ec_dnf_ask -q ${free[@]+"${free[@]}"} repoquery --available --qf '%{version}\n' "$1" | sed '/^$/d' || true
 }
 
 ec_packages_offered() { [[ -n $(ec_dnf_versions "$1") ]]; }
@@ -58,18 +63,12 @@ ec_dnf_branch() {
 ec_packages_install() {
   if ((!$#)); then return 0; fi
   ec_packages_record dnf install -y "$@"
-  ec_root dnf install -y "$@" || ec_packages_failed $? dnf install -y "$@"
+  ec_dnf install -y "$@" || ec_packages_failed $? dnf install -y "$@"
   ec_packages_settle
 }
 
 # ec_packages_would NAME: the packages that would come with it, out of dnf's table. It breaks the line after a long name.
-ec_packages_would() {
-  if ((EUID == 0)) || ! ec_have_command sudo; then
-    LC_ALL=C ec_deadline 300 dnf install --assumeno "$1" </dev/null 2>/dev/null || true
-  else
-    ec_deadline 300 sudo -- env LC_ALL=C dnf install --assumeno "$1" </dev/null 2>/dev/null || true
-  fi | sed -n 's/^ \([a-zA-Z0-9][^ ]*\).*/\1/p'
-}
+ec_packages_would() { { ec_dnf_ask install --assumeno "$1" || true; } | sed -n 's/^ \([a-zA-Z0-9][^ ]*\).*/\1/p'; }
 
 ec_packages_drop() {
   if ((!$#)); then return 0; fi
@@ -185,7 +184,7 @@ ec_undo_packages() {
   done
   ec_undo_holds || return 1
   if ((${#gone[@]})); then ec_dnf_remove "${gone[@]}" || return 1; fi
-  if ((${#back[@]})); then ec_root dnf install -y "${back[@]}" || failed=1; fi
+  if ((${#back[@]})); then ec_dnf install -y "${back[@]}" || failed=1; fi
   for name in ${keys[@]+"${keys[@]}"}; do
     if ec_packages_installed "$name"; then ec_root rpm -e "$name" || ec_log "  the key $name stays in rpm's database"; fi
   done

@@ -132,3 +132,20 @@ def test_the_lock_holds_the_branch_and_lets_the_container_toolkit_in(real: Path)
     assert re.search(r"nvidia-container-toolkit +noarch +1\.20\.0", chosen)
     assert dnf(real, "versionlock", "delete", *patterns).returncode == 0
     assert not [line for line in (real / "locks").read_text().splitlines() if line and not line.startswith("#")]
+
+
+def test_one_archive_out_of_reach_stops_dnf_unless_it_may_be_skipped(real: Path) -> None:
+    text = (INSTALLERS / "dnf-offline.sh").read_text()
+    found = re.search(r"EC_DNF_OPTIONS=\((.*?)\)", text)
+    assert found is not None
+    options = [option.strip("'") for option in found[1].split()]
+    far = real / "repos/far.repo"
+    far.write_text("[far]\nname=far\nbaseurl=http://127.0.0.1:9/none\nenabled=1\n")
+    ask = ("-q", "repoquery", "--available", "--qf", "%{version}\\n", "nvidia-driver-cuda")
+    try:
+        assert dnf(real, *ask).returncode == 1
+        assert dnf(real, "install", "-y", "nvidia-imex-580.95.05").returncode == 1
+        assert dnf(real, *options, *ask).stdout.split() == ["580.95.05", "595.71.05"]
+        assert dnf(real, *options, "install", "-y", "nvidia-imex-580.95.05").returncode == 0
+    finally:
+        far.unlink()

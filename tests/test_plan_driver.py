@@ -19,6 +19,7 @@ from envcheck.plan.target import OWNERS, VGPU
 SUM = "0123456789abcdef" * 4
 RUN = "/media/usb stick/NVIDIA-Linux-x86_64-580.95.05.run"
 DEB = "/media/usb/nvidia-driver-local-repo-ubuntu2404-580.95.05_1.0-1_amd64.deb"
+RPM = "/media/usb/nvidia-driver-local-repo-580.95.05-1.0-1.x86_64.rpm"
 
 
 def steps(answer: Plan) -> list[str]:
@@ -179,6 +180,9 @@ def test_systems_without_a_recipe_get_the_container_toolkit_by_hand() -> None:
     [
         ("ubuntu-24.04", RUN, "driver-file-run-apt"),
         ("ubuntu-24.04", DEB, "driver-file-deb"),
+        ("rhel-9.6", RPM, "driver-file-rpm"),
+        ("fedora-43", RPM, "driver-file-rpm"),
+        ("amzn-2023", RPM, "driver-file-rpm"),
         ("rhel-9.6", RUN, "driver-file-run-dnf"),
         ("fedora-43", RUN, "driver-file-run-dnf"),
         ("amzn-2023", RUN, "driver-file-run-dnf"),

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 from fakes import lives
-from fakes.dnf_machines import NVIDIA_KEY, job_of, make, offer, rpm
+from fakes.dnf_machines import NVIDIA_KEY, job_of, make, offer, offer_branch, rpm, seal, write_repos
 from fakes.drivers import script_of, system
 from fakes.failures import spared
-from fakes.world import World
+from fakes.world import OPEN, World
 
 from envcheck.recipes import DriverJob
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the driver scripts are for Linux")
 
-ALL = ("rocky-9", "rhel-8", "centos-10")
+ALL = ("rocky-9", "rhel-8", "centos-10", "fedora-43", "amazon-2023")
 FOLDER = "/var/nvidia-driver-local-repo-{repo}-580.100.01"
 ENTRY = """[nvidia-driver-local-{repo}-580.100.01]
 name=nvidia-driver-local-{repo}-580.100.01
@@ -29,22 +29,32 @@ gpgkey=file://{folder}/D42D0685.pub
 
 
 def offline(case: str, tmp_path: Path, entry: str = ENTRY) -> tuple[World, DriverJob]:
-    """dkms comes from a mirror of the site; what is NVIDIA's, from the file alone."""
+    """dkms comes from a mirror of the site; what is NVIDIA's, from the file alone. One archive cannot be reached."""
     world = make(case, tmp_path)
+    write_repos(world, {"updates": "1"})
+    world.save(unreachable=["updates"])
     job = job_of(case)
     folder = FOLDER.format(repo=job.repo)
     archive = world.load()["archive"]
     # the local repository has one branch alone
     archive = {
-        k: [v for v in vs if v.get("from") != "nvidia" or v["version"] == "580.100.01"] for k, vs in archive.items()
+        k: [v for v in vs if "nvidia" not in v.get("from", "") or v["version"] == "580.100.01"]
+        for k, vs in archive.items()
+        if k not in ("dkms", "epel-release", "nvidia-release")
     }
-    world.save(archive={k: v for k, v in archive.items() if k not in ("dkms", "epel-release")}, downloads={})
+    if case.startswith("amazon"):  # NVIDIA's packages instead of Amazon's copies, and in streams
+        archive = {k: vs for k, vs in archive.items() if "nvidia" not in str(vs[0].get("from"))}
+        world.save(streams=["580-open", "580-dkms"])
+    world.save(archive=archive, downloads={})
+    if case.startswith("amazon"):
+        for stream in ("580-open", "580-dkms"):
+            offer_branch(world, "580", stream, {"from": "nvidia"}, OPEN)
     offer(world, "dkms", rpm("3.2.2", arch="noarch"))
     files = {
         f"/etc/yum.repos.d/nvidia-driver-local-{job.repo}.repo": entry.format(repo=job.repo, folder=folder),
         f"{folder}/D42D0685.pub": NVIDIA_KEY,
     }
-    offer(world, "nvidia-driver-local-repo", rpm("580.100.01", files=files))
+    offer(world, "nvidia-driver-local-repo", rpm("580.100.01", files=files, **{"from": "file"}))
     file = world.home / f"nvidia-driver-local-repo-{job.repo}-580.100.01-1.0-1.x86_64.rpm"
     file.write_text("an archive\n")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -127,3 +137,10 @@ def test_without_dkms_it_says_what_to_bring(tmp_path: Path) -> None:
     assert ended.code == 11
     assert "dkms is not installed, and no archive that this machine reaches has it" in ended.output
     assert "dnf download --resolve --alldeps dkms" in ended.output
+
+
+@pytest.mark.parametrize("case", ["rocky-9", "fedora-43", "amazon-2023"])
+def test_no_archive_at_all_is_needed_where_dkms_and_headers_were_brought(case: str, tmp_path: Path) -> None:
+    world, job = offline(case, tmp_path)
+    seal(world, case)
+    lives.loads_at_once(world, script_of(world, job))

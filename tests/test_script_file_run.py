@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from fakes import lives
-from fakes.dnf_machines import job_of, make, offer, put, rpm
+from fakes.dnf_machines import job_of, make, offer, put, rpm, seal, write_repos
 from fakes.drivers import script_of, system
 from fakes.failures import spared
 from fakes.run_file import bring
@@ -21,8 +21,10 @@ ALL = ("rocky-9", "fedora-43", "amazon-2023")
 
 
 def offline(case: str, tmp_path: Path) -> tuple[World, DriverJob]:
-    """The headers and dkms come from a mirror of the site; nothing of NVIDIA's does."""
+    """The headers and dkms come from a mirror of the site; nothing of NVIDIA's does. One archive cannot be reached."""
     world = make(case, tmp_path)
+    write_repos(world, {"updates": "1"})
+    world.save(unreachable=["updates"])
     archive = world.load()["archive"]
     ours = {k: v for k, v in archive.items() if k not in ("dkms", "epel-release", "nvidia-release")}
     world.save(archive={k: v for k, v in ours.items() if "nvidia" not in str(v[0].get("from"))}, downloads={})
@@ -87,3 +89,11 @@ def test_without_dkms_it_says_what_to_bring(tmp_path: Path) -> None:
     ended = system(world, script_of(world, job), "--yes")
     assert ended.code == 11
     assert "Fedora and Amazon Linux have their own" in ended.output
+
+
+@pytest.mark.parametrize("case", ALL)
+def test_no_archive_at_all_is_needed_where_dkms_and_headers_were_brought(case: str, tmp_path: Path) -> None:
+    world, job = offline(case, tmp_path)
+    seal(world, case)
+    lives.loads_at_once(world, script_of(world, job))
+    assert not [line for line in world.log() if line.startswith("dnf")]

@@ -59,10 +59,13 @@ def visible(state, name, locked=True):
     """Variants of a name that could be installed now, best last."""
     found = []
     for variant in state["archive"].get(name, []):
+        if variant.get("from") == "file":
+            found.append(variant)
+            continue
         source = source_of(variant, name)
-        if source is None or (
-            entries()[source].get("repo_gpgcheck") == "1" and source not in state.get("believed", ())
-        ):
+        if source is None or source in state.get("unreachable", ()):
+            continue
+        if entries()[source].get("repo_gpgcheck") == "1" and source not in state.get("believed", ()):
             continue
         if "stream" in variant and variant["stream"] != stream():
             continue
@@ -145,6 +148,8 @@ def install(state, words):
 
 def check_signature(state, package, variant):
     """As dnf does: the key that the entry names is imported when its first package comes."""
+    if variant.get("from") == "file":
+        return  # dnf's localpkg_gpgcheck is off: the script has compared its sum
     name = source_of(variant, package)
     entry = entries()[name]
     if entry.get("repo_gpgcheck") == "1":
@@ -163,9 +168,13 @@ def check_signature(state, package, variant):
 
 
 def dnf(state, words):
-    flags = [w for w in words if w.startswith("--disableplugin=")]
+    flags = [
+        w for w in words if w.startswith(("--disableplugin=", "--setopt=*.", "--setopt=timeout", "--setopt=retries"))
+    ]
     words = [w for w in words if w != "-q" and w not in flags]
     verb = words[0]
+    if verb in ("install", "repoquery", "makecache", "module") and "--disablerepo=*" not in words:
+        reach(state, flags)
     if verb == "--version":
         print("dnf5 version 5.2.17" if state.get("dnf5") else "4.14.0")
         return 0
@@ -188,6 +197,13 @@ def dnf(state, words):
     if verb == "config-manager":
         return config_manager(state, words[1:])
     raise SystemExit("fake dnf: " + " ".join(words))
+
+
+def reach(state, flags):
+    """As dnf does: it gives up at the first enabled archive that cannot be reached, whoever has what was asked for."""
+    far = [name for name in enabled() if name in state.get("unreachable", ())]
+    if far and "--setopt=*.skip_if_unavailable=1" not in flags:
+        raise store.Failed(f"Failed to download metadata for repo '{far[0]}': All mirrors were tried")
 
 
 def makecache(state, words):

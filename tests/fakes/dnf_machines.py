@@ -137,6 +137,21 @@ def kernels(world: World, c: Case) -> None:
         offer(world, "kernel-devel-matched", rpm(version, release, arch, depends=[f"kernel-devel-{c.newer}"]))
 
 
+def seal(world: World, name: str) -> None:
+    """No archive can be reached, and somebody brought dkms and the headers of both kernels."""
+    c = CASES[name]
+    put(world, "dkms", rpm("3.2.2", arch="noarch"))
+    base = c.owner.removesuffix("-core")
+    for kernel in (c.kernel, c.newer):
+        version, _, rest = kernel.partition("-")
+        release, arch = rest.rsplit(".", 1)
+        put(world, f"{base}-devel", rpm(version, release, arch))
+        world.put(f"lib/modules/{kernel}/build/Makefile", "")
+    if c.owner == "kernel-core":
+        put(world, "kernel-devel-matched", rpm(version, release, arch))
+    world.save(unreachable=["baseos", "extras", "crb", "updates"])
+
+
 def extras(world: World, c: Case) -> None:
     major = c.version.split(".")[0]
     on = "[epel]\nname=epel\nbaseurl=https://mirror.example/epel/\nenabled=1\ngpgcheck=1\n"
