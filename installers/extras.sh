@@ -63,7 +63,7 @@ ec_without_driver() {
   if ! grep -Fxq -- "$1" <<<"$all"; then
     ec_refuse "what $1 would bring along cannot be told ($(ec_packages_hint "$1") says why): without knowing that it is no driver it is not installed"
   fi
-  found=$(grep -E '^(cuda-drivers|nvidia-(driver|open|dkms|kernel|kmod|headless)|a?kmod-nvidia|libnvidia-(compute|ml)|libcuda1|cuda$)' <<<"$all") || found=''
+  found=$(grep -E '^(cuda-drivers|nvidia-(driver|open|dkms|kernel|kmod|headless)|a?kmod-nvidia|libnvidia-(compute|ml)|libcuda1|cuda$)|^nvidia-.*G0[0-9]' <<<"$all") || found=''
   if [[ -n $found ]]; then ec_refuse "$1 would bring a driver, which is no part of it: $(printf '%s' "$found" | tr '\n' ';')"; fi
 }
 
@@ -136,7 +136,8 @@ ec_local_signatures() {
   ec_die 11 "dnf would not check the packages of the local repository: its entry ($(ec_local_entry)) must have gpgcheck=1 and name a key that is there (gpgkey=file:///var/nvidia-driver-local-repo-.../*.pub)"
 }
 
-# dkms is in EPEL or the system's own archive, not in NVIDIA's package: from an archive that this machine reaches, or brought by somebody.
+# ec_local_dkms WHERE COMMAND: dkms is not NVIDIA's: from an archive that this machine reaches, or brought by somebody,
+# who finds it in WHERE and fetches it by COMMAND.
 ec_local_dkms() {
   if ((EC_DRY_RUN)); then
     ec_log "+ install dkms from an archive that can be reached, where it is not here"
@@ -145,7 +146,7 @@ ec_local_dkms() {
   if ec_packages_offered dkms; then
     ec_packages_install dkms
   else
-    ec_refuse "dkms is not installed, and no archive that this machine reaches has it (it is in EPEL; Fedora and Amazon Linux have their own): bring it with what it needs (dnf download --resolve --alldeps dkms, where there is a network), install it, and run this script again"
+    ec_refuse "dkms is not installed, and no archive that this machine reaches has it (it is in $1): bring it with what it needs ($2, where there is a network), install it, and run this script again"
   fi
 }
 

@@ -176,9 +176,9 @@ ec_suse_held() {
 }
 
 # A root that is mounted read-only (a snapshot that was booted, a transactional server) forgets what zypper does to it.
-# ec_suse_preflight BRANCH FLAVOUR KIND MOK-CERTIFICATE URL
+# ec_suse_preflight BRANCH FLAVOUR KIND MOK-CERTIFICATE [URL]
 ec_suse_preflight() {
-  EC_ZYPPER_URL=$5
+  EC_ZYPPER_URL=${5:-}
   if grep -Eqs '^[^ ]+ / [^ ]+ ([^ ]*,)?ro[, ]' "$EC_SYSROOT/proc/mounts"; then
     ec_refuse "the root file system is read-only here: a booted snapshot (go back with sudo snapper rollback, then reboot) or a transactional server (its way is sudo transactional-update pkg install). zypper cannot change it"
   fi

@@ -109,6 +109,9 @@ ec_zypper_plan() {
   done < <(printf '%s\n' "$text" | tr '<' '\n')
 }
 
+# ec_packages_would NAME: the packages that would come with it.
+ec_packages_would() { ec_zypper_plan --auto-agree-with-licenses "$1" | sed -n 's/^install \([^ ]*\) .*/\1/p'; }
+
 # ec_packages_record COMMAND...: what a zypper command with "install" would add and take away, for undo.
 ec_packages_record() {
   if ((EC_DRY_RUN)) || [[ $1 != zypper || " $* " != *" install "* ]]; then return 0; fi
@@ -269,10 +272,11 @@ ec_zypper_alias() { ec_zypper_repos | sed -n "s|^${1%/} ||p" | head -n 1; }
 
 ec_zypper_has_repo() { [[ -n $(ec_zypper_alias "$1") ]]; }
 
-# ec_zypper_add_repo URL ALIAS: by its address, with signatures checked.
+# ec_zypper_add_repo URL ALIAS [PRIORITY]: by its address, with signatures checked. 99 is what every other one has, and a
+# greater number comes after them.
 ec_zypper_add_repo() {
   ec_state_add "repository $2"
-  ec_zypper addrepo --gpgcheck "$1" "$2"
+  ec_zypper addrepo --gpgcheck ${3:+--priority "$3"} "$1" "$2"
 }
 
 ec_undo_zypper_repo() {

@@ -183,6 +183,7 @@ def test_systems_without_a_recipe_get_the_container_toolkit_by_hand() -> None:
         ("rhel-9.6", RPM, "driver-file-rpm"),
         ("fedora-43", RPM, "driver-file-rpm"),
         ("amzn-2023", RPM, "driver-file-rpm"),
+        ("sles-15.6", RUN, "driver-file-run-zypper"),
         ("rhel-9.6", RUN, "driver-file-run-dnf"),
         ("fedora-43", RUN, "driver-file-run-dnf"),
         ("amzn-2023", RUN, "driver-file-run-dnf"),

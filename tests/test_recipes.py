@@ -191,6 +191,9 @@ BESIDE = [
     ("driver-file", job(file=RUN, file_sha256=SUM, module="proprietary")),
     ("driver-file", job(file=RUN, file_sha256=SUM, os_id="fedora", os_version="43", repo="fedora43", family="fedora")),
     ("driver-file", job(file=RUN, file_sha256=SUM, os_id="amzn", os_version="2023", repo="amzn2023", family="amazon")),
+    ("driver-file", job(file=RUN, file_sha256=SUM, os_id="sles", os_version="15.6", repo="sles15", family="suse")),
+    ("cuda-toolkit", job(toolkit="12.9", os_id="sles", os_version="16.0", repo="suse16", family="suse")),
+    ("fabric", job(features=("fabric",), os_id="sles", os_version="15.7", repo="sles15", family="suse")),
     ("cuda-toolkit", job(toolkit="12.9", os_id="fedora", os_version="43", repo="fedora43", family="fedora")),
     ("cuda-toolkit", job(toolkit="12.9", os_id="amzn", os_version="2023", repo="amzn2023", family="amazon")),
 ]

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fakes import apt_machines, dnf_machines
+from fakes import apt_machines, dnf_machines, suse_machines
 from fakes.drivers import driver_plan, recipes_of, system
 from fakes.plans import META
 from fakes.world import World, packages
@@ -24,7 +24,9 @@ CASES = {
     "fabric-new-dnf": (False, "centos-10", "nvidia-fabricmanager"),
     "fabric-new-amazon": (False, "amazon-2023", "nvidia-fabricmanager"),
     "fabric-kept-dnf": (True, "centos-10", "nvidia-fabric-manager"),
+    "fabric-kept-fedora": (True, "fedora-43", "nvidia-fabricmanager"),
     "fabric-kept-apt": (True, "ubuntu-archive", "nvidia-fabricmanager-580"),
+    "fabric-kept-zypper": (True, "sles-g07", "nvidia-fabricmanager"),
 }
 
 
@@ -33,6 +35,10 @@ def make(case: str, tmp_path: Path, version: str = VERSION) -> World:
     if name == "ubuntu-archive":
         world = apt_machines.make(name, tmp_path)
         world.offer(packages(package, version=f"{version}-1ubuntu1", services=[UNIT]))
+    elif name in suse_machines.CASES:
+        world = suse_machines.make(name, tmp_path)
+        every = [f"{version}-1", "580.200.01-1"]
+        world.offer(packages(package, version=every[0], versions=every, services=[UNIT]))
     else:
         world = dnf_machines.make(name, tmp_path)
         more = {"from": "amazonlinux-nvidia" if name.startswith("amazon") else "baseos" if kept else "nvidia"}
@@ -46,7 +52,7 @@ def make(case: str, tmp_path: Path, version: str = VERSION) -> World:
 
 def script_for(case: str, world: World) -> str:
     kept, name, _ = CASES[case]
-    module = apt_machines if name == "ubuntu-archive" else dnf_machines
+    (module,) = [each for each in (apt_machines, dnf_machines, suse_machines) if name in each.CASES]
     job = module.job_of(name, features=("fabric",))
     steps = role_steps("fabric" if kept else "driver", job, recipes_of(world))
     assert steps is not None
