@@ -123,11 +123,12 @@ ec_all_kernels() {
 
 # ec_module_of KERNEL BRANCH FLAVOUR: is a module of that branch and flavour there? Debian calls the file nvidia-current.
 ec_module_of() {
-  local file found=1
+  local file flavour found=1
   while IFS= read -r file; do
     if [[ $(modinfo -F version "$file" 2>/dev/null) != "$2".* ]]; then continue; fi
-    if [[ $3 == open && $(modinfo -F license "$file" 2>/dev/null) == NVIDIA ]]; then continue; fi
-    found=0
+    flavour=open
+    if [[ $(modinfo -F license "$file" 2>/dev/null) == NVIDIA ]]; then flavour=proprietary; fi
+    if [[ $3 == "$flavour" ]]; then found=0; fi
   done < <(ec_module_files "$1")
   return "$found"
 }

@@ -352,6 +352,21 @@ def test_a_request_is_not_an_installation() -> None:
     assert install["not_found"] == [{"requirement": "torch==2.10.0", "line": 3, "versions": []}]
 
 
+def test_a_cut_list_of_versions_loses_its_last() -> None:
+    cut = "ERROR: Could not find a version that satisfies the requirement torch==2.0.1 (from versions: {}"
+    for listed, versions in (("2.2.0, 2.2.1, 2.", ["2.2.0", "2.2.1"]), ("none", [])):
+        (missing,) = parse_report(cut.format(listed)).facts["install"]["not_found"]
+        assert missing["versions"] == versions
+
+
+@pytest.mark.parametrize(
+    "head", ["PyTorch: 1.12.1\nPyTorch compiling details: PyTorch built with:\n", "PyTorch: 1.12.1\n"]
+)
+def test_the_list_of_what_torch_was_built_with_names_its_cuda(head: str) -> None:
+    machine = parse_report(f"sys.platform: linux\n{head}  - GCC 9.3\n  - CUDA Runtime 11.3\n  - CuDNN 8.3.2\n")
+    assert torch_of(machine)[:2] == ("1.12.1", "11.3")
+
+
 def test_what_pip_installed_counts() -> None:
     machine = parse_report("Successfully installed numpy-1.26.4 torch-2.1.0+cu118 nvidia-cudnn-cu12-8.9.2.26")
     assert torch_of(machine) == ("2.1.0+cu118", "11.8", None)

@@ -207,3 +207,18 @@ def test_trap_15_a_lost_gpu_is_not_a_driver_in_force(tmp_path: Path) -> None:
     world = make("ubuntu-archive", tmp_path)
     world.save(smi_code=15)
     assert system(world, script_of(world, job_of("ubuntu-archive")), "--yes").code == 10
+
+
+@pytest.mark.parametrize("there", ["Dual MIT/GPL", "NVIDIA"])
+def test_a_module_of_one_flavour_is_none_of_the_other(there: str, tmp_path: Path) -> None:
+    """Seen on Ubuntu 24.04: Canonical's open module passed for the proprietary one."""
+    world = make("ubuntu-archive", tmp_path)
+    for kernel in (world.root / "lib/modules").iterdir():
+        world.put(f"lib/modules/{kernel.name}/kernel/nvidia-580srv/nvidia.ko", f"580.178.04 {there}")
+    functions = script_of(world, job_of("ubuntu-archive")).rpartition("{ ec_main")[0]
+    ask = functions + 'exec 3>&2\nec_plan_constants\nEC_TMP=$(mktemp -d)\n"$@"\n'
+    answers = {flavour: world.run(ask, "ec_modules_built", "580", flavour) for flavour in ("open", "proprietary")}
+    right, wrong = ("proprietary", "open") if there == "NVIDIA" else ("open", "proprietary")
+    assert answers[right].code == 0, answers[right].output
+    assert answers[wrong].code == 1, answers[wrong].output
+    assert world.run(ask, "ec_modules_built", "595", right).code == 1

@@ -218,7 +218,7 @@ def _arch(v: View, code: str, verdicts: tuple[str, ...], summary: str) -> Outcom
     lean = _lean(v) if not any(found.values()) else ""
     sentence = f"compute capability {', '.join(hit)} and a build for {' '.join(archs)[:160]}{archs_doubt(v)}"
     strength = CERTAIN if told or v.cuda_available is not True else STRONG
-    if not told and hit and all(only_assumed(v, c) for c in hit):
+    if not told and hit and (archs_doubt(v) or all(only_assumed(v, c) for c in hit)):
         strength = WEAK
     refused = _refused_by_nvcc(v)
     if refused is not None:

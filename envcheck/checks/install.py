@@ -12,7 +12,7 @@ from .details import entries
 from .fixes import Steps, by_hand, cuda_torch, current_build, step
 from .judge import fact, judge
 from .known import limit, old_tags
-from .offered import begins_later, not_found
+from .offered import asked_without_wheel, begins_later, not_found, tags_of
 from .place import WHEELS, packages, place
 from .view import View, less, nums
 
@@ -40,6 +40,9 @@ def wrong_wheel_index(v: View) -> Outcome:
     facts = (
         *fact(f"the PyTorch index has no {hit[1] if hit else ''} for any release", CERTAIN + 2, unlisted),
         *fact(f"{wanted[0] if wanted else ''} was asked for, and the index has that release plain", CERTAIN, plain),
+        *fact(
+            f"no torch {v.torch_version} was built, of that release only {' '.join(tags_of(v))}", SUPPORTING, tags_of(v)
+        ),
         *(p for row in entries(v, "pip_indexes") for p in _configured(v, row, tags)),
     )
     return judge(
@@ -95,6 +98,8 @@ def python_without_wheel(v: View) -> Outcome:
     )
     offered = {p for r in (v.matrix.builds(v.platform) if v.platform else ()) for p in r.pythons}
     later = begins_later(v)
+    wanted = asked_without_wheel(v)
+    failed = bool(wanted) and v.has(r"Couldn't install torch|Error code: [1-9]|ERROR: |error: subprocess")
     bare = not v.pasted and version is None and minor is not None and bool(offered) and minor not in offered
     facts = (
         *fact(
@@ -102,6 +107,7 @@ def python_without_wheel(v: View) -> Outcome:
             CERTAIN,
             no_wheel and asked and not v.has(r"\+cu\d"),
         ),
+        *fact(f"torch {wanted} was to be installed, and it has no wheel for Python {minor}", CERTAIN, failed),
         *fact(f"no torch release has a wheel for Python {minor}", STRONG, bare),
         *fact(
             f"torch {later and (not_found(v) or ('',))[0]} was asked for, and what pip offers begins with {later}",

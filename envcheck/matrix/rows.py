@@ -145,6 +145,7 @@ class OldTorch:
     cuda: str  # of the Linux x86_64 wheel on PyPI
     torchvision: str | None
     torchaudio: str | None
+    pythons: tuple[str, ...]  # of the Linux and Windows wheels on PyPI
     evidence: str  # listed, recalled; of ``cuda``
     source: str
     date: str

@@ -37,6 +37,8 @@ _LIGHTNING = re.compile(r"[ \t]*- (available|version):[ \t]{1,20}(\S{1,20})$")
 _CPU_FLAGS = re.compile(r"[ \t]*[Ff]lags[ \t]*:[ \t]*(fpu [a-z0-9_ ]{20,6000})$")  # of lscpu and /proc/cpuinfo
 _CUDNN_PATH = re.compile(r"[ \t]*(?:/\S{1,300}/libcudnn\S{0,60}\.so[\d.]{0,16}|[A-Za-z]:\\.{1,300}cudnn\S{0,40}\.dll)$")
 _HEADS = ("collecting environment information", "cuda used to build pytorch", "is cuda available")
+# mmengine's and detectron2's list of what torch was built with
+_BUILT_LINE = re.compile(r"[ \t]*[-*] (?:CUDA Runtime|CuDNN) \d")
 # the forks that print columns without colons
 _COLUMN_FORKS = ("sys.platform ", "detectron2", "torch install path", "deepspeed c++/cuda")
 
@@ -65,6 +67,9 @@ def parse(lines: Lines) -> Part | None:
         if after == "cudnn version" and _CUDNN_PATH.match(text):
             apply(part, "cudnn path", text.strip(), line.number)
             part.take(position, "")
+            continue
+        if ("CUDA Runtime " in text or "CuDNN " in text) and _BUILT_LINE.match(text):
+            apply(part, "build settings", text, line.number)
             continue
         pair = _pair(text, columns) or (_lightning(text) if lightning else None)
         if pair is None:

@@ -39,7 +39,7 @@ _REQUIREMENT = re.compile(r"['\"]?([A-Za-z][\w.-]{0,60})(?:\[[\w,-]{1,60}\])?((?
 _LOOKING = re.compile(r"Looking in (indexes|links): (.{1,600})")
 _NOT_FOUND = re.compile(
     r"Could not find a version that satisfies the requirement (\S{1,120})(?: \((?:from .{0,80}?)?from versions: "
-    r"(.{0,1500}?)\)|)"
+    r"(.{0,1500}?)(\)|$)|)"
 )
 _NO_MATCH = re.compile(r"No matching distribution found for (\S{1,120})")
 _INSTALLED = re.compile(r"Successfully installed (.{1,6000})")
@@ -84,6 +84,8 @@ def _line(facts: dict[str, Any], text: str, number: int) -> None:
             entry: dict[str, Any] = {"requirement": missing.group(1).rstrip(")"), "line": number}
             if versions is not None:
                 entry["versions"] = [] if versions.strip() == "none" else re.split(r",\s*", versions.strip())[:200]
+                if not missing.group(3):  # the line was cut, and its last version with it
+                    entry["versions"] = entry["versions"][:-1]
             facts["not_found"].append(entry)
         elif satisfied := _SATISFIED.search(text):
             facts["installed"].setdefault(normal_name(satisfied.group(1)), satisfied.group(2))
