@@ -12,6 +12,7 @@ Rows of ``serves`` and the ``when`` of a step compare with the same keys, each o
 | ``version`` | the release is it, or below it: ``"9"`` holds for 9 and 9.4, ``"10.1"`` for neither 10 nor 10.10 |
 | ``not_version`` | the opposite |
 | ``feature`` | the machine has it: ``fabric`` (NVSwitch), ``nvlsm`` (NVLink switches managed over InfiniBand) |
+| ``not_feature`` | the machine does not have it |
 | ``at_least``, ``before`` | the release is that one or newer, or older: ``"10.1"`` is older than 10.10 |
 
 ``inferred`` of a row of ``serves`` names those of its branches that nobody saw or told of for that system.
@@ -192,7 +193,7 @@ def _holds(row: Mapping[str, Any], job: DriverJob) -> bool:
         wanted = row.get(key, value)
         if value not in wanted if isinstance(wanted, list) else value != wanted:
             return False
-    if row.get("feature", "") not in ("", *job.features):
+    if row.get("feature", "") not in ("", *job.features) or row.get("not_feature") in job.features:
         return False
     return _release_holds(row, job.os_version)
 

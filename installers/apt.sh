@@ -145,7 +145,7 @@ ec_module_packages() {
 }
 
 # ec_undo_packages STEP...: dpkg's selections as they were before these steps. What they added is purged, what they took
-# away comes back, what apt upgraded beside it goes back where its older version can still be had (else that is said).
+# away comes back, a part of a driver that apt upgraded goes back where its older version can still be had; what stays is said.
 ec_undo_packages() {
   local step words=() gone=() purged=() older=() automatic=() failed=''
   for step in "$@"; do
@@ -225,12 +225,15 @@ ec_apt_undo_removed() {
   done < <(ec_state_values removed)
 }
 
-# Only from the version that came with these steps: what was upgraded again since is not this script's.
+# Parts of a driver alone, and only from the version that came with these steps: what was upgraded again since is not this
+# script's, and an older library of the system's (dkms once brought a new glibc) may lack what was mended since.
 ec_apt_undo_upgraded() {
   local step name old new
   while IFS=' ' read -r step name old new; do
     if [[ $step != "$1" ]] || ! dpkg-query -W -f '${Version}\n' "$name" 2>/dev/null | grep -Fxq -- "$new"; then continue; fi
-    if LC_ALL=C apt-cache show "$name=$old" >/dev/null 2>&1; then
+    if [[ ! $name =~ nvidia|cuda|xnvctrl ]]; then
+      ec_apt_say_once "  $name stays at $new (it was $old): it is no part of the driver, and the newer one is the safer one"
+    elif LC_ALL=C apt-cache show "$name=$old" >/dev/null 2>&1; then
       older+=("$name=$old")
     else
       ec_apt_say_once "  $name stays at $new: no archive here has $old any more"

@@ -12,7 +12,7 @@
 #   ec_packages_settle              optional: called after such a command, whether it ended well or not
 #   ec_packages_failed CODE COMMAND...  optional: did the command do its work all the same? Else return CODE
 #   ec_undo_packages STEP...        takes away what those steps added, brings back what they took, nothing else (apt also:
-#                                   puts back what they upgraded, where the older version can be had)
+#                                   puts back parts of a driver that they upgraded, where the older version can be had)
 #   ec_packages_hint NAME...        the command by which a person installs these
 #   ec_kernel_headers, ec_have_kernel_headers   for every kernel that can boot
 #   ec_desktop                      is there a graphical session that needs the driver's display half?

@@ -83,6 +83,17 @@ def test_switches_ask_for_the_fabric_manager_of_the_same_source() -> None:
     assert "fabric-manager" not in steps(plan(machine("H100 SXM5:8", os="ubuntu-24.04")))
 
 
+@pytest.mark.parametrize(
+    ("cards", "said"),
+    [("H100 SXM5:8", True), ("A100 SXM4 80GB:8", True), ("H100 SXM5:4", False), ("H100 PCIe:8", False)],
+)
+def test_a_plan_made_elsewhere_says_that_eight_sxm_cards_want_a_fabric_manager(cards: str, said: bool) -> None:
+    subject = machine(cards, os="ubuntu-24.04")
+    assert any("fabric manager" in text for text in plan(subject).warnings) is said
+    looked_at = with_facts(subject, pci={"readable": True, "nvswitches": 4 if said else 0})
+    assert not any("fabric manager" in text for text in plan(looked_at).warnings)
+
+
 @pytest.mark.parametrize("system", ["ubuntu-24.04", "debian-12", "rocky-9.7"])
 def test_a_driver_that_stays_gets_its_fabric_manager_too(system: str) -> None:
     bare = machine("H100 SXM5:8", os=system, driver="580.95.05")
@@ -229,3 +240,13 @@ def test_a_driver_file_is_checked_before_it_is_planned_with(words: list[str], sa
     ended = CliRunner().invoke(cli, [*target, *words])
     assert isinstance(ended.exception, UsageError)  # exit code 2: tests/test_cli.py
     assert says in str(ended.exception)
+
+
+@pytest.mark.parametrize("branch", ["580", "595"])
+def test_b200_boards_take_their_driver_where_the_subnet_manager_is(branch: str) -> None:
+    """Canonical's archive has the fabric manager and no nvlsm, without which it does not start on these boards."""
+    subject = machine("B200:8", os="ubuntu-24.04")
+    gpus = tuple(dataclasses.replace(gpu, pci_id="10de:2901") for gpu in subject.gpus)
+    answer = plan(dataclasses.replace(subject, gpus=gpus), driver_branch=branch)
+    assert {"driver-repository", "fabric-nvlsm"} <= set(steps(answer)), steps(answer)
+    assert "driver-repository" not in steps(plan(subject, driver_branch=branch))

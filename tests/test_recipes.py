@@ -101,7 +101,9 @@ SUSE_AND_ARCH: list[tuple[dict[str, Any], str | None]] = [
         ({"module": "proprietary"}, "ubuntu-archive"),
         ({"arch": "aarch64"}, "ubuntu-archive"),
         ({"os_version": "26.04", "repo": "ubuntu2604", "branch": "595"}, "ubuntu-archive"),
-        ({"branch": "595"}, "nvidia-apt"),
+        ({"branch": "595"}, "ubuntu-archive"),
+        ({"branch": "595", "features": ("fabric", "nvlsm")}, "nvidia-apt"),
+        ({"branch": "610"}, "nvidia-apt"),
         ({"branch": "595", "arch": "aarch64"}, None),  # no sum of that keyring is known
         ({"os_version": "20.04", "repo": "ubuntu2004", "branch": "570"}, "ubuntu-archive"),
         ({"os_version": "20.04", "repo": "ubuntu2004"}, None),
@@ -161,7 +163,7 @@ def test_canonicals_steps_are_its_manual_installation() -> None:
 
 
 def test_nvidias_repository_is_pinned_before_the_driver_comes() -> None:
-    steps = driver_steps(job(branch="595"), RECIPES)
+    steps = driver_steps(job(branch="610"), RECIPES)
     assert steps is not None
     ids = [step.id for step in steps]
     assert ids.index("driver-pin-others") < ids.index("driver-repository") < ids.index("driver-pinning")

@@ -34,11 +34,11 @@ def job_for(case: str, world: World) -> tuple[str, DriverJob]:
     if case == "fabric":
         return "driver", job_of("ubuntu-archive", features=("fabric",))
     if case == "driver-file-run":
-        return "driver-file", job_of("nvidia-ubuntu", **bring(world.home, "595.100.01"))
+        return "driver-file", job_of("nvidia-ubuntu", branch="595", **bring(world.home, "595.100.01"))
     file = world.home / DEB
     file.write_text("an archive\n")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return "driver-file", job_of("nvidia-ubuntu", file=str(file), file_sha256=digest)
+    return "driver-file", job_of("nvidia-ubuntu", branch="595", file=str(file), file_sha256=digest)
 
 
 def script_for(case: str, world: World, **changes: object) -> str:

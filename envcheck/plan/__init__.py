@@ -23,7 +23,7 @@ from ..model import (
 )
 from ..recipes import Recipes, verify_steps
 from ..record import dataclass
-from . import explain
+from . import explain, fabric
 from .choose import DriverView, Verdict, judge, minimum, preference, wanted
 from .driver import DriverOption, changes, present, serves
 from .lives import warnings as lives_warnings
@@ -216,6 +216,7 @@ def _satisfied(context: Context, option: DriverOption, best: Verdict, verdicts: 
         *explain.offline_warning(request, target, option),
         *explain.container_warning(target, option, build, exact, minor, machine),
         *explain.recipe_warning(driver_job(machine, matrix, option, request), context.recipes, option),
+        *fabric.unread(machine, target),
         *lives_warnings(machine, target, matrix, context.section, best, option),
     )
     return Plan(

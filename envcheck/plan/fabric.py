@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 from ..model import Machine, Step
 from ..recipes import DriverJob, Recipes, role_steps
@@ -10,6 +11,10 @@ from .target import Target
 
 # B200, B300 and GB300 boards, whose switches are not on the host's PCI bus. Source: Getty/rex-gpu (proven installer)
 NVLINK5 = ("10de:2901", "10de:2909", "10de:3182")
+
+# eight of these are on one HGX board, whose switches are on the PCI bus. Source: NVIDIA fabric manager user guide
+HGX = re.compile(r"\b(?:A[18]00-SXM4?|H[12]00 80GB HBM3|H200$|H20$)")
+HGX_GPUS = 8
 
 
 def features(machine: Machine) -> tuple[str, ...]:
@@ -19,6 +24,18 @@ def features(machine: Machine) -> tuple[str, ...]:
     if any((g.pci_id or "").lower() in NVLINK5 for g in machine.gpus):
         return ("fabric", "nvlsm")
     return ("fabric",) if switches else ()
+
+
+def unread(machine: Machine, target: Target) -> tuple[str, ...]:
+    """A sentence where the planned machine was not looked at and its boards have switches."""
+    boards = [g.name for g in target.gpus if g.name and HGX.search(g.name)]
+    if target.kind != "bare" or "pci" in machine.facts or len(boards) < HGX_GPUS:
+        return ()
+    return (
+        f"eight {boards[0]} stand on a board with NVSwitch, and CUDA fails there (error 802) without a fabric manager "
+        "of exactly the driver's version. This plan was made without a look at the machine and brings none: make it "
+        "there, or from its snapshot (envcheck snapshot, then envcheck plan --machine FILE)",
+    )
 
 
 def kept(machine: Machine, target: Target, recipes: Recipes, job: DriverJob, action: str) -> tuple[Step, ...]:

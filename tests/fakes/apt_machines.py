@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,14 @@ CASES = ("ubuntu-archive", "debian-archive", "nvidia-ubuntu", "nvidia-debian")
 JOBS = {
     "ubuntu-archive": ("ubuntu", "24.04", "ubuntu2404", "580", "open"),
     "debian-archive": ("debian", "12", "debian12", "535", "proprietary"),
-    "nvidia-ubuntu": ("ubuntu", "24.04", "ubuntu2404", "595", "open"),
+    "nvidia-ubuntu": ("ubuntu", "24.04", "ubuntu2404", "610", "open"),
     "nvidia-debian": ("debian", "13", "debian13", "580", "open"),
 }
 UBUNTU, UBUNTU_NEW, DEBIAN, DEBIAN_NEW = "6.8.0-45-generic", "6.8.0-151-generic", "6.1.0-21-amd64", "6.1.0-37-amd64"
 
 
 def job_of(case: str, **changes: Any) -> DriverJob:
-    return job(*JOBS[case], **changes)
+    return dataclasses.replace(job(*JOBS[case]), **changes)
 
 
 def make(case: str, tmp_path: Path) -> World:

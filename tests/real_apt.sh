@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
-# The Debian recipe for real, without a GPU: debootstrap makes a machine with two kernels, a script of `envcheck plan`
-# installs Debian's own driver in it, and what DKMS built is read back with modinfo. Not run by pytest.
+# The recipes of Debian and Ubuntu for real, without a GPU: debootstrap makes a machine, a script of `envcheck plan`
+# installs the distribution's own driver in it, and the modules that are there then are read back. Not run by pytest.
 #
-# usage: bash tests/real_debian.sh bookworm|trixie FOLDER MIRROR
+# usage: bash tests/real_apt.sh bookworm|trixie|jammy|noble|resolute FOLDER MIRROR
 #
-# ONE_KERNEL=1 leaves the second kernel out, and with it half of the compiling.
+# ONE_KERNEL=1 leaves a second, older kernel out, and with it on Debian half of the compiling.
+# KERNELS='linux-image-... linux-image-...' installs these, the older first, instead of the newest by its metapackage.
+# BRANCH=595 takes that branch of the driver; PASCAL=1 puts a GTX 1080 in, which the proprietary module alone drives.
+# HGX=1 puts an H100 and four NVSwitches in, which want the fabric manager (Ubuntu).
+# KEYRING names the file of the distribution's keys where debootstrap does not find it by itself.
 #
 # Needs root, debootstrap, about 4 GB in FOLDER (which must be new), and the network. Exit code 0 only if all points
 # hold; the report (markdown) goes to stdout, what the commands said to FOLDER/log.
@@ -12,19 +16,42 @@
 # Points name functions in arguments, and single quotes keep words for the shell inside:
 # shellcheck disable=SC2329,SC2016
 set -Eeuo pipefail
-suite=${1:-} folder=${2:?FOLDER, which must be new} mirror=${3:?MIRROR, the address above /debian and /debian-security}
+suite=${1:-} folder=${2:?FOLDER, which must be new} mirror=${3:?MIRROR, the address above /debian and /debian-security, or /ubuntu}
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 envcheck=$here/.venv/bin/envcheck
 # either module would drive this card; installers/debian-archive.json says why Debian's own is the proprietary one
-module=proprietary package=nvidia-kernel-dkms card='NVIDIA GeForce RTX 4090' device=0x2684
+card='NVIDIA GeForce RTX 4090' device=0x2684
+# which debootstrap of Debian's does not know yet are made as gutsy is, like all of Ubuntu's
+template=() headers=0 sources=debian
 case $suite in
-  bookworm) version=12 branch=535 ;;
-  trixie) version=13 branch=550 ;;
+  bookworm) system=debian-12 branch=535 ;;
+  trixie) system=debian-13 branch=550 ;;
+  jammy) system=ubuntu-22.04 branch=580 ;;
+  noble) system=ubuntu-24.04 branch=580 template=(gutsy) ;;
+  resolute) system=ubuntu-26.04 branch=595 template=(gutsy) ;;
   *)
-    echo "usage: bash tests/real_debian.sh bookworm|trixie FOLDER MIRROR; not: $suite" >&2
+    echo "usage: bash tests/real_apt.sh bookworm|trixie|jammy|noble|resolute FOLDER MIRROR; not: $suite" >&2
     exit 2
     ;;
 esac
+branch=${BRANCH:-$branch}
+case $system in
+  debian-*)
+    module=proprietary other=open image=linux-image-amd64 headers=1
+    packages=(nvidia-kernel-dkms libcuda1 nvidia-smi nvidia-persistenced)
+    ;;
+  ubuntu-*)
+    module=open other=proprietary image=linux-image-generic sources=ubuntu
+    packages=("nvidia-headless-no-dkms-$branch-server-open" "nvidia-utils-$branch-server" "libnvidia-compute-$branch-server")
+    if [[ -n ${PASCAL:-} ]]; then module=proprietary other=open packages[0]=${packages[0]%-open}; fi
+    ;;
+esac
+if [[ -n ${PASCAL:-} ]]; then card='NVIDIA GeForce GTX 1080' device=0x1b80; fi
+target=(--os "$system" --gpu "$card")
+if [[ -n ${HGX:-} ]]; then
+  card='NVIDIA H100 80GB HBM3' device=0x2330
+  packages+=("nvidia-fabricmanager-$branch")
+fi
 mkdir -- "$folder"
 folder=$(cd -- "$folder" && pwd)
 root=$folder/machine log=$folder/log failed=0
@@ -52,28 +79,44 @@ point() {
 }
 
 # kernel_of VERSION: the image that this version of the metapackage stands for.
-kernel_of() { inside apt-cache show "linux-image-amd64=$1" | awk '$1 == "Depends:" { print $2; exit }'; }
+kernel_of() { inside apt-cache show "$image=$1" | sed -n 's/^Depends: .*\(linux-image-[0-9][^ ,]*\).*/\1/p' | head -n 1; }
+
+# archive ADDRESS SUITES
+archive() {
+  printf 'Types: deb\nURIs: %s\nSuites: %s\nComponents: %s\nSigned-By: %s\n\n' "$1" "$2" "$components" "$signer"
+}
 
 make_machine() {
-  quietly debootstrap --variant=minbase "$suite" "$root" "$mirror/debian"
+  local signer components
+  quietly debootstrap --variant=minbase ${KEYRING:+--keyring="$KEYRING"} "$suite" "$root" "$mirror/$sources" ${template[@]+"${template[@]}"}
   rm -f -- "$root/etc/apt/sources.list"
   # time alone: no power cut is to be survived here, and no initial ram disk to be small
   echo force-unsafe-io >"$root/etc/dpkg/dpkg.cfg.d/unsafe-io"
   mkdir -p -- "$root/etc/initramfs-tools/conf.d"
   printf 'COMPRESS=gzip\nCOMPRESSLEVEL=1\n' >"$root/etc/initramfs-tools/conf.d/fast"
-  local signer=/usr/share/keyrings/debian-archive-keyring.gpg
-  {
-    printf 'Types: deb\nURIs: %s/debian\nSuites: %s %s-updates\n' "$mirror" "$suite" "$suite"
-    printf 'Components: main non-free-firmware\nSigned-By: %s\n\n' "$signer"
-    printf 'Types: deb\nURIs: %s/debian-security\nSuites: %s-security\n' "$mirror" "$suite"
-    printf 'Components: main non-free-firmware\nSigned-By: %s\n' "$signer"
-  } >"$root/etc/apt/sources.list.d/debian.sources"
+  signer=/usr/share/keyrings/$sources-archive-keyring.gpg
+  if [[ $sources == debian ]]; then
+    components='main non-free-firmware'
+    {
+      archive "$mirror/debian" "$suite $suite-updates"
+      archive "$mirror/debian-security" "$suite-security"
+    } >"$root/etc/apt/sources.list.d/debian.sources"
+  else
+    components='main restricted universe multiverse'
+    archive "$mirror/ubuntu" "$suite $suite-updates $suite-security" >"$root/etc/apt/sources.list.d/ubuntu.sources"
+  fi
   quietly inside apt-get update
-  local older newest
-  newest=$(kernel_of "$(inside apt-cache policy linux-image-amd64 | awk '/Candidate:/ { print $2 }')")
-  older=$(kernel_of "$(inside apt-cache madison linux-image-amd64 | awk 'END { print $3 }')")
-  if [[ -n ${ONE_KERNEL:-} ]]; then older=$newest; fi
-  quietly inside env DEBIAN_FRONTEND=noninteractive apt-get install -y "$older" linux-image-amd64
+  local older newest kernels=()
+  if [[ -n ${KERNELS:-} ]]; then
+    read -ra kernels <<<"$KERNELS"
+    older=${kernels[0]}
+  else
+    newest=$(kernel_of "$(inside apt-cache policy "$image" | awk '/Candidate:/ { print $2 }')")
+    older=$(kernel_of "$(inside apt-cache madison "$image" | awk 'END { print $3 }')")
+    if [[ -n ${ONE_KERNEL:-} ]]; then older=$newest; fi
+    kernels=("$older" "$image")
+  fi
+  quietly inside env DEBIAN_FRONTEND=noninteractive apt-get install -y "${kernels[@]}"
   running=${older#linux-image-}
   # what a boot of that kernel would answer, and the card that sysfs would show
   printf '#!/bin/sh\nif [ "$*" = -r ]; then echo %s; else exec /bin/uname "$@"; fi\n' "$running" >"$root/usr/local/bin/uname"
@@ -85,7 +128,7 @@ make_machine() {
   printf '0x030000\n' >"$slot/class"
 }
 
-packages() { inside dpkg-query -W -f '${Package} ${Version} ${db:Status-Abbrev}\n'; }
+listed() { inside dpkg-query -W -f '${Package} ${Version} ${db:Status-Abbrev}\n'; }
 
 # Files of the machine without what every use of apt and dkms leaves: caches, lists, logs, backups of dpkg's status.
 files() {
@@ -122,16 +165,23 @@ as_before() {
   [[ -z $left ]]
 }
 kernels() { (cd -- "$root/boot" && printf '%s\n' vmlinuz-*) | sed 's/^vmlinuz-//' | sort -V; }
-module_files() { (cd -- "$root" && find "lib/modules/$1" -name 'nvidia-current.ko*' -o -name 'nvidia.ko*'); }
+module_files() { (cd -- "$root" && find "lib/modules/$1" \( -name 'nvidia-current.ko*' -o -name 'nvidia.ko*' \) ! -name '*.sig'); }
 
 make_machine
-"$envcheck" plan --torch latest --os "debian-$version" --gpu "$card" --driver-branch "$branch" \
+if [[ -n ${HGX:-} ]]; then
+  printf '{"schema": "envcheck.snapshot/1", "machine": {"os": {"id": "ubuntu", "version": "%s", "family": "debian",
+  "arch": "x86_64", "platform": "linux"}, "driver": {"state": "missing"}, "gpus": [{"index": 0, "name": "%s",
+  "pci_id": "10de:%s", "compute_capability": "9.0"}], "facts": {"pci": {"readable": true, "nvswitches": 4}}}}' \
+    "${system#ubuntu-}" "$card" "${device#0x}" >"$folder/machine.json"
+  target=(--machine "$folder/machine.json")
+fi
+"$envcheck" plan --torch latest "${target[@]}" --driver-branch "$branch" \
   -o "$root/root/install.sh" 2>>"$log"
 sed '$d' "$root/root/install.sh" | sed '/^{ ec_main/d' >"$folder/functions.sh"
 
-printf '## Debian %s (%s), %s module of branch %s, %s\n\n' "$version" "$suite" "$module" "$branch" "$(date -u +%Y-%m-%d)"
+printf '## %s (%s), %s module of branch %s, %s\n\n' "$system" "$suite" "$module" "$branch" "$(date -u +%Y-%m-%d)"
 printf 'GPU: %s\n\nkernels: %s; "running": %s\n\n' "$card" "$(kernels | tr '\n' ' ' | sed 's/ $//')" "$running"
-packages >"$folder/packages-before"
+listed >"$folder/packages-before"
 printf '| point | |\n|---|---|\n'
 files >"$folder/files-before"
 script --stage system --dry-run
@@ -139,18 +189,20 @@ point 'dry run: exit code 0' ended 0
 files >"$folder/files-dry"
 point 'dry run: not one file changed' same "$folder/files-before" "$folder/files-dry"
 cp -- "$folder/functions.sh" "$root/root/functions.sh"
-point 'before: the checks see no package' fails check ec_packages_installed "$package" libcuda1 nvidia-smi
+point 'before: the checks see no package' fails check ec_packages_installed "${packages[@]}"
 point 'before: the checks see no module' fails check ec_modules_built "$branch" "$module"
 rm -f -- "$root/root/functions.sh"
 script --stage system --yes
 point 'first run: exit code 10 (a reboot is needed: no module can be loaded here)' ended 10
-point 'the archives were added and the packages resolved, downloaded and installed' grep -q "install -y $package" "$folder/said"
+point 'the archives were added and the packages resolved, downloaded and installed' grep -q "install -y .*${packages[0]}" "$folder/said"
 cp -- "$folder/functions.sh" "$root/root/functions.sh"
-point "ec_packages_installed sees $package, libcuda1, nvidia-smi, nvidia-persistenced" check ec_packages_installed "$package" libcuda1 nvidia-smi nvidia-persistenced
-point 'ec_have_kernel_headers sees the headers of the running and of the newest kernel' check ec_have_kernel_headers
+point "ec_packages_installed sees ${packages[*]}" check ec_packages_installed "${packages[@]}"
+if ((headers)); then
+  point 'ec_have_kernel_headers sees the headers of the running and of the newest kernel' check ec_have_kernel_headers
+fi
 point "ec_modules_built sees branch $branch, $module, for every kernel" check ec_modules_built "$branch" "$module"
 point 'and does not take them for another branch' fails check ec_modules_built 999 "$module"
-point 'nor for the open flavour' fails check ec_modules_built "$branch" open
+point "nor for the $other flavour" fails check ec_modules_built "$branch" "$other"
 point 'ec_nouveau_blocked sees the blacklist of the packages' check ec_nouveau_blocked
 point 'ec_driver_ready says no: nothing is loaded' fails check ec_driver_ready "$branch" "$module"
 point 'libcuda.so.1 is in the loader cache' bash -c "chroot '$root' ldconfig -p | grep -q 'libcuda\.so\.1 '"
@@ -161,21 +213,21 @@ for kernel in $(kernels); do
   done
 done
 rm -f -- "$root/root/functions.sh"
-packages >"$folder/packages-with"
+listed >"$folder/packages-with"
 script --stage system --yes
 point 'second run: exit code 10 again, the reboot is still to come' ended 10
 point 'second run: not one command' ran_nothing
-packages >"$folder/packages-second"
+listed >"$folder/packages-second"
 cat -- "$root"/var/lib/envcheck/*/state | sed -n 's/^upgraded //p' | tr '\n' ' ' >"$folder/upgraded"
 point 'second run: not one package changed' same "$folder/packages-with" "$folder/packages-second"
 script --stage undo --yes
 point 'undo: exit code 0' ended 0
-packages >"$folder/packages-after"
+listed >"$folder/packages-after"
 files >"$folder/files-after"
 point 'undo: dpkg knows the very packages of before in their very versions, but for what undo said stays' as_before
 printf '\npackages: %s before, %s with the driver, %s after undo\n' \
   "$(wc -l <"$folder/packages-before")" "$(wc -l <"$folder/packages-with")" "$(wc -l <"$folder/packages-after")"
-printf 'installed: %s\n' "$(grep -E "^($package|libcuda1|nvidia-smi|nvidia-persistenced|dkms|gcc) " "$folder/packages-with" | awk '{ printf "%s%s %s", s, $1, $2; s = ", " }')"
+printf 'installed: %s\n' "$(grep -E "^($(IFS='|'; echo "${packages[*]}")|linux-modules-nvidia-.*|dkms|gcc) " "$folder/packages-with" | awk '{ printf "%s%s %s", s, $1, $2; s = ", " }')"
 printf '\nupgraded beside it and recorded: %s\n' "$(cat "$folder/upgraded")"
 printf 'packages that undo left (`<` gone, `>` new): %s\n' "$(diff "$folder/packages-before" "$folder/packages-after" | grep '^[<>]' | tr '\n' ' ' || true)"
 printf '\nfiles that undo left (`<` gone, `>` new; caches, lists and logs not counted):\n\n```\n%s\n```\n\n' "$(diff "$folder/files-before" "$folder/files-after" | grep '^[<>]' || true)"
