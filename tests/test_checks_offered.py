@@ -66,3 +66,27 @@ def test_a_licence_that_cuda_asks_for_names_the_vgpu() -> None:
 def test_no_space_in_a_container_without_shared_memory_is_the_shared_memory(command: str, named: bool) -> None:
     found = codes(report_of(f"OSError: [Errno 28] No space left on device\n{command}\n"))
     assert ("shm-too-small" in found) is named
+
+
+@pytest.mark.parametrize(
+    ("smi", "driver", "named"),
+    [("535.309.01", "610.47", True), ("550.54.10", "551.61", False), ("535.43.02", "537.58", False)],
+)
+def test_in_wsl_an_nvidia_smi_of_another_branch_is_a_linux_drivers(smi: str, driver: str, named: bool) -> None:
+    text = f"WSL Version: 2.7.3.0\nWindows Driver Version: {driver}\nNVIDIA-SMI: {smi}\nCUDA is inaccessible\n"
+    assert ("wsl-linux-driver-inside" in codes(report_of(text), "fail")) is named
+
+
+def test_a_specification_that_must_be_written_anew_after_each_update_is_told() -> None:
+    lines = (
+        "podman: no GPU after each driver update",
+        "nvidia-ctk cdi generate --output=x.yaml",
+        "...then it works again",
+    )
+    assert codes(report_of("\n".join(lines)))[:1] == ["container-cdi-spec"]
+
+
+def test_a_libtorch_on_the_loaders_path_is_a_second_torch() -> None:
+    path = "DYLD_LIBRARY_PATH names my own libtorch 2.3.1"
+    error = "AttributeError: module 'torch._C' has no attribute 'OutOfMemoryError'"
+    assert codes(report_of(f"{path}\n{error}\n"))[:1] == ["duplicate-torch"]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from .base import CERTAIN, STRONG, WEAK, Outcome, skip
-from .details import entries, libraries, os_packages
+from .details import entries, libraries, mapping, os_packages
 from .fixes import by_hand, step
 from .judge import fact, judge
 from .known import limit
-from .view import View
+from .view import View, nums
 
 AREA = "wsl"
 
@@ -54,11 +54,18 @@ def wsl_linux_driver_inside(v: View) -> Outcome:
         for p in os_packages(v)
         if p.startswith(("libnvidia-compute", "nvidia-driver", "nvidia-utils", "nvidia-kernel"))
     ]
+    smi, driver = _smi(v), v.machine.driver.version
+    apart = smi and driver and abs((nums(smi) or (0,))[0] - (nums(driver) or (0,))[0]) > int(limit(v, "wsl_branch_gap"))
     return judge(
         v,
         "wsl-linux-driver-inside",
         "a Linux NVIDIA driver is installed inside WSL and hides the one of Windows",
-        facts=fact(f"installed: {', '.join(map(str, packages))[:150]}", CERTAIN, packages),
+        facts=(
+            *fact(f"installed: {', '.join(map(str, packages))[:150]}", CERTAIN, packages),
+            *fact(
+                f"nvidia-smi is of {smi}, which is not the one that driver {driver} of Windows brings", STRONG, apart
+            ),
+        ),
         at_most=WEAK if v.cuda_available else 100,
         fix=lambda: (
             step(
@@ -72,6 +79,13 @@ def wsl_linux_driver_inside(v: View) -> Outcome:
             *by_hand("then in Windows: wsl --shutdown"),
         ),
     )
+
+
+def _smi(v: View) -> str | None:
+    """The version of the nvidia-smi that was called: by its banner, or as people write it."""
+    hit = v.text.find(r"NVIDIA-SMI[ :=]{1,4}(\d{3}\.\d{1,3}(?:\.\d{1,3})?)")
+    told = mapping(v, "nvidia_smi").get("version") or (hit and hit[1])
+    return str(told) if told else None
 
 
 def wsl_libcuda_path(v: View) -> Outcome:
