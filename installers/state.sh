@@ -137,6 +137,12 @@ ec_undo_service() {
 
 # --- fabric manager ---
 
+# ec_load_with_boot PATH MODULE: now too, so that what needs it can start without a reboot.
+ec_load_with_boot() {
+  ec_root_file "$1" "$2"
+  ec_root modprobe "$2" || ec_log "  $2 cannot be loaded now (a cloud's small kernel has it in linux-modules-extra): the fabric manager will wait for it"
+}
+
 # ec_fabric_version DRIVER-PACKAGE: the version that it must have; "loaded": that of the driver which runs.
 ec_fabric_version() {
   if [[ $1 == loaded ]]; then

@@ -199,7 +199,12 @@ BESIDE = [
     ("cuda-toolkit", job(toolkit="12.9", os_id="fedora", os_version="43", repo="fedora43", family="fedora")),
     ("cuda-toolkit", job(toolkit="12.9", os_id="amzn", os_version="2023", repo="amzn2023", family="amazon")),
 ]
-WITH_FABRIC = [job(features=("fabric",)), job(branch="595", features=("fabric", "nvlsm"))]
+WITH_FABRIC = [
+    job(features=("fabric",)),
+    job(branch="595", features=("fabric", "nvlsm")),
+    job(features=("fabric", "nvlsm"), os_id="rocky", os_version="9.7", repo="rhel9", family="rhel"),
+    job(features=("fabric", "nvlsm"), os_id="amzn", os_version="2023", repo="amzn2023", family="amazon"),
+]
 
 
 @pytest.mark.parametrize(
@@ -265,7 +270,7 @@ def test_what_installs_packages_or_writes_files_can_be_taken_back() -> None:
                 assert step.undo, step.id
             if step.argv[0] in CHANGES_BY_FUNCTION and not step.undo:
                 assert step.id in taken_back, step.id
-            if step.argv[0] == "ec_root_file":
+            if step.argv[0] in ("ec_root_file", "ec_load_with_boot"):
                 assert step.undo == ("ec_undo_file", step.argv[1])
             if step.argv[0] in ("ec_service_on", "ec_fetch", "ec_root_copy", "ec_keep_file", "ec_fabric_install"):
                 assert step.undo, step.id

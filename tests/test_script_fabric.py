@@ -21,6 +21,8 @@ GOLDEN = Path(__file__).parent / "fakes" / "golden"
 VERSION, UNIT = "580.100.01", "nvidia-fabricmanager"
 # of each case: whether the driver is there already, its machine, and the package's name there
 CASES = {
+    "fabric-nvlsm-dnf": (False, "rocky-9", "nvidia-fabricmanager"),
+    "fabric-nvlsm-amazon": (False, "amazon-2023", "nvidia-fabricmanager"),
     "fabric-new-dnf": (False, "centos-10", "nvidia-fabricmanager"),
     "fabric-new-amazon": (False, "amazon-2023", "nvidia-fabricmanager"),
     "fabric-kept-dnf": (True, "centos-10", "nvidia-fabric-manager"),
@@ -45,6 +47,8 @@ def make(case: str, tmp_path: Path, version: str = VERSION) -> World:
         # dnf takes the newest by itself
         for each in (version, "580.200.01"):
             dnf_machines.offer(world, package, dnf_machines.rpm(each, services=[UNIT], **more))
+        dnf_machines.offer(world, "nvlsm", dnf_machines.rpm("2025.10.14", **more))
+        dnf_machines.offer(world, "infiniband-diags", dnf_machines.rpm("57.0"))
     if kept:
         world.put("sys/module/nvidia/version", VERSION + "\n")
     return world
@@ -53,7 +57,7 @@ def make(case: str, tmp_path: Path, version: str = VERSION) -> World:
 def script_for(case: str, world: World) -> str:
     kept, name, _ = CASES[case]
     (module,) = [each for each in (apt_machines, dnf_machines, suse_machines) if name in each.CASES]
-    job = module.job_of(name, features=("fabric",))
+    job = module.job_of(name, features=("fabric", "nvlsm") if "nvlsm" in case else ("fabric",))
     steps = role_steps("fabric" if kept else "driver", job, recipes_of(world))
     assert steps is not None
     plan = driver_plan(job, steps, VERSION if kept else None)

@@ -36,6 +36,8 @@ def nvidia_smi(state, words):
 
 
 def modprobe(state, words):
+    if not words[-1].startswith("nvidia"):
+        return state.get("modprobe", {}).get(words[-1], 0)
     kernel = state["kernel"]
     for top, _, files in os.walk(store.under("/lib/modules/" + kernel)):
         for name in files:
