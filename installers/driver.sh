@@ -319,11 +319,11 @@ ec_unblock_nouveau() {
 # --- desktops ---
 
 # A machine with a graphical session loses it where only the compute half of a driver is installed.
-# ec_display_done PACKAGE
-ec_display_done() { ! ec_desktop || ec_packages_installed "$1"; }
+# ec_display_done PACKAGE...
+ec_display_done() { ! ec_desktop || ec_packages_installed "$@"; }
 
 ec_display_install() {
-  if ec_desktop; then ec_packages_install "$1"; fi
+  if ec_desktop; then ec_packages_install "$@"; fi
 }
 
 # --- activation ---

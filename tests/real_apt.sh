@@ -8,6 +8,7 @@
 # KERNELS='linux-image-... linux-image-...' installs these, the older first, instead of the newest by its metapackage.
 # BRANCH=595 takes that branch of the driver; PASCAL=1 puts a GTX 1080 in, which the proprietary module alone drives.
 # HGX=1 puts an H100 and four NVSwitches in, which want the fabric manager (Ubuntu).
+# PRESENT='PACKAGE...' installs these before: another branch or flavour, or a desktop (xserver-xorg-core).
 # KEYRING names the file of the distribution's keys where debootstrap does not find it by itself.
 #
 # Needs root, debootstrap, about 4 GB in FOLDER (which must be new), and the network. Exit code 0 only if all points
@@ -117,6 +118,8 @@ make_machine() {
     kernels=("$older" "$image")
   fi
   quietly inside env DEBIAN_FRONTEND=noninteractive apt-get install -y "${kernels[@]}"
+  read -ra kernels <<<"${PRESENT:-}"
+  if ((${#kernels[@]})); then quietly inside env DEBIAN_FRONTEND=noninteractive apt-get install -y "${kernels[@]}"; fi
   running=${older#linux-image-}
   # what a boot of that kernel would answer, and the card that sysfs would show
   printf '#!/bin/sh\nif [ "$*" = -r ]; then echo %s; else exec /bin/uname "$@"; fi\n' "$running" >"$root/usr/local/bin/uname"
@@ -180,6 +183,7 @@ fi
 sed '$d' "$root/root/install.sh" | sed '/^{ ec_main/d' >"$folder/functions.sh"
 
 printf '## %s (%s), %s module of branch %s, %s\n\n' "$system" "$suite" "$module" "$branch" "$(date -u +%Y-%m-%d)"
+if [[ -n ${PRESENT:-} ]]; then printf 'here before: %s\n\n' "$PRESENT"; fi
 printf 'GPU: %s\n\nkernels: %s; "running": %s\n\n' "$card" "$(kernels | tr '\n' ' ' | sed 's/ $//')" "$running"
 listed >"$folder/packages-before"
 printf '| point | |\n|---|---|\n'
@@ -227,7 +231,7 @@ files >"$folder/files-after"
 point 'undo: dpkg knows the very packages of before in their very versions, but for what undo said stays' as_before
 printf '\npackages: %s before, %s with the driver, %s after undo\n' \
   "$(wc -l <"$folder/packages-before")" "$(wc -l <"$folder/packages-with")" "$(wc -l <"$folder/packages-after")"
-printf 'installed: %s\n' "$(grep -E "^($(IFS='|'; echo "${packages[*]}")|linux-modules-nvidia-.*|dkms|gcc) " "$folder/packages-with" | awk '{ printf "%s%s %s", s, $1, $2; s = ", " }')"
+printf 'installed: %s\n' "$(grep -E "^($(IFS='|'; echo "${packages[*]}")|linux-modules-nvidia-.*|dkms|gcc) [^ ]* ii" "$folder/packages-with" | awk '{ printf "%s%s %s", s, $1, $2; s = ", " }')"
 printf '\nupgraded beside it and recorded: %s\n' "$(cat "$folder/upgraded")"
 printf 'packages that undo left (`<` gone, `>` new): %s\n' "$(diff "$folder/packages-before" "$folder/packages-after" | grep '^[<>]' | tr '\n' ' ' || true)"
 printf '\nfiles that undo left (`<` gone, `>` new; caches, lists and logs not counted):\n\n```\n%s\n```\n\n' "$(diff "$folder/files-before" "$folder/files-after" | grep '^[<>]' || true)"

@@ -85,7 +85,13 @@ def test_switches_ask_for_the_fabric_manager_of_the_same_source() -> None:
 
 @pytest.mark.parametrize(
     ("cards", "said"),
-    [("H100 SXM5:8", True), ("A100 SXM4 80GB:8", True), ("H100 SXM5:4", False), ("H100 PCIe:8", False)],
+    [
+        ("H100 SXM5:8", True),
+        ("A100 SXM4 80GB:8", True),
+        ("B200:8", True),
+        ("H100 SXM5:4", False),
+        ("H100 PCIe:8", False),
+    ],
 )
 def test_a_plan_made_elsewhere_says_that_eight_sxm_cards_want_a_fabric_manager(cards: str, said: bool) -> None:
     subject = machine(cards, os="ubuntu-24.04")

@@ -344,7 +344,16 @@ def test_a_desktop_keeps_its_screen(tmp_path: Path) -> None:
     world = make("ubuntu-archive", tmp_path)
     world.install({"gdm3": "1"})
     assert system(world, script_of(world, job_of("ubuntu-archive")), "--yes").code == 0
-    assert "nvidia-driver-580-server-open" in world.installed
+    assert {"xserver-xorg-video-nvidia-580-server", "libnvidia-gl-580-server"} <= set(world.installed)
+
+
+def test_a_desktop_of_ubuntu_gets_no_module_of_dkms_beside_canonicals(tmp_path: Path) -> None:
+    """Seen on Ubuntu 24.04 without a metapackage of modules: nvidia-driver-580-server-open brought dkms and gcc."""
+    world = make("ubuntu-archive", tmp_path)
+    world.install({"gdm3": "1"})
+    ended = system(world, script_of(world, job_of("ubuntu-archive")), "--yes")
+    assert ended.code == 0, ended.output
+    assert not [name for name in world.installed if "dkms" in name and "no-dkms" not in name]
 
 
 def test_a_run_file_driver_is_refused_with_its_way_out(tmp_path: Path) -> None:

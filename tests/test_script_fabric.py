@@ -94,7 +94,7 @@ def test_fresh_dry_second_and_undo(case: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [case for case in CASES if "nvlsm" not in case])  # its steps are of the same functions
 def test_a_failure_of_each_command_in_turn_is_repaired_by_the_next_run(case: str, tmp_path: Path) -> None:
     world = make(case, tmp_path)
     before = set(world.installed)

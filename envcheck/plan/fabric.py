@@ -12,8 +12,8 @@ from .target import Target
 # B200, B300 and GB300 boards, whose switches are not on the host's PCI bus. Source: Getty/rex-gpu (proven installer)
 NVLINK5 = ("10de:2901", "10de:2909", "10de:3182")
 
-# eight of these are on one HGX board, whose switches are on the PCI bus. Source: NVIDIA fabric manager user guide
-HGX = re.compile(r"\b(?:A[18]00-SXM4?|H[12]00 80GB HBM3|H200$|H20$)")
+# eight of these are on one HGX board with switches. Source: NVIDIA fabric manager user guide
+HGX = re.compile(r"\b(?:A[18]00-SXM4?|H[12]00 80GB HBM3|H200$|H20$|B200$|B300 SXM)")
 HGX_GPUS = 8
 
 

@@ -70,11 +70,14 @@ def offer_ubuntu(world: World, full: str, license_: str, branch: str = "580") ->
         packages(
             f"nvidia-headless-no-dkms-{branch}-server{suffix}",
             f"nvidia-utils-{branch}-server",
-            f"nvidia-driver-{branch}-server{suffix}",
+            f"xserver-xorg-video-nvidia-{branch}-server",
+            f"libnvidia-gl-{branch}-server",
             version=f"{full}-0ubuntu1",
             depends=[library],
         )
     )
+    built = f"nvidia-dkms-{branch}-server{suffix}"  # which a metapackage of modules provides, and none is here
+    world.offer(packages(f"nvidia-driver-{branch}-server{suffix}", version=f"{full}-0ubuntu1", depends=[built]))
     world.offer(packages(f"nvidia-dkms-{branch}-server{suffix}", version=f"{full}-0", dkms=f"{full} {license_}"))
 
 
