@@ -319,6 +319,23 @@ ec_ubuntu_modules() {
   if ((${#wanted[@]})); then ec_packages_install "${wanted[@]}"; fi
 }
 
+# Kernels without InfiniBand: clouds install the small half of Ubuntu's modules, and mlx5_ib is in the other one.
+ec_kernels_without_infiniband() {
+  local kernel
+  while IFS= read -r kernel; do
+    if [[ -n $(find "$EC_SYSROOT/lib/modules/$kernel" -name 'mlx5_ib.ko*' 2>/dev/null | head -n 1) ]]; then continue; fi
+    if ec_packages_offered "linux-modules-extra-$kernel"; then printf '%s\n' "$kernel"; fi
+  done < <(ec_needed_kernels)
+}
+
+ec_have_infiniband() { [[ -z $(ec_kernels_without_infiniband) ]]; }
+
+ec_infiniband_modules() {
+  local kernel wanted=()
+  while IFS= read -r kernel; do wanted+=("linux-modules-extra-$kernel"); done < <(ec_kernels_without_infiniband)
+  if ((${#wanted[@]})); then ec_packages_install "${wanted[@]}"; fi
+}
+
 # --- archives ---
 
 # ec_debian_components COMPONENT...: an archive entry of its own beside Debian's, on the mirrors that are in use here,

@@ -131,3 +131,26 @@ def test_one_that_is_there_is_only_started(case: str, tmp_path: Path) -> None:
     world.log()
     assert system(world, script, "--yes").code == 0
     assert world.log() == [f"systemctl enable -- {UNIT}", f"systemctl start -- {UNIT}"]
+
+
+def test_a_small_kernel_of_a_cloud_gets_its_infiniband_modules(tmp_path: Path) -> None:
+    world = apt_machines.make("nvidia-ubuntu", tmp_path)
+    world.offer(packages("nvidia-fabricmanager-610", version="610.100.01-1", services=[UNIT], **{"from": "nvidia"}))
+    world.offer(packages("nvlsm", "infiniband-diags", "libibumad3", version="1", **{"from": "nvidia"}))
+    kernels = sorted(path.name for path in (world.root / "lib/modules").iterdir())
+    for kernel in kernels:
+        files = {f"/lib/modules/{kernel}/kernel/drivers/infiniband/hw/mlx5/mlx5_ib.ko.zst": "x"}
+        world.offer(packages(f"linux-modules-extra-{kernel}", version="6.8", files=files))
+    before = world.installed
+    job = apt_machines.job_of("nvidia-ubuntu", features=("fabric", "nvlsm"))
+    steps = role_steps("driver", job, recipes_of(world))
+    assert steps is not None
+    script = render(driver_plan(job, steps), "script", meta=META, sysroot=str(world.root), state_dir=str(world.var))
+    first = system(world, script, "--yes")
+    assert first.code == 0, first.output
+    assert {f"linux-modules-extra-{kernel}" for kernel in kernels} <= set(world.installed)
+    assert "modprobe ib_umad" in world.log()
+    second = system(world, script, "--yes")
+    assert (second.code, world.log()) == (0, []), second.output
+    assert world.run(script, "--stage", "undo", "--yes").code == 0
+    assert world.installed == before
