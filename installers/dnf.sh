@@ -19,10 +19,11 @@ ec_desktop() { ec_any_installed gdm sddm lightdm xorg-x11-server-Xorg xorg-x11-s
 
 # RHEL's archives are readable by root alone, so a script that runs as a user asks through sudo.
 ec_dnf_ask() {
+  set -- dnf ${EC_DNF_OPTIONS[@]+"${EC_DNF_OPTIONS[@]}"} "$@"
   if ((EUID == 0 || EC_DRY_RUN)) || ! ec_have_command sudo; then
-    LC_ALL=C ec_deadline 300 dnf ${EC_DNF_OPTIONS[@]+"${EC_DNF_OPTIONS[@]}"} "$@" </dev/null 2>/dev/null
+    LC_ALL=C ec_deadline 300 "$@" </dev/null 2>/dev/null
   else
-    ec_deadline 300 sudo -- env LC_ALL=C dnf ${EC_DNF_OPTIONS[@]+"${EC_DNF_OPTIONS[@]}"} "$@" </dev/null 2>/dev/null
+    ec_deadline 300 sudo -- env LC_ALL=C "$@" </dev/null 2>/dev/null
   fi
 }
 

@@ -107,7 +107,7 @@ make_machine() {
     archive "$mirror/ubuntu" "$suite $suite-updates $suite-security" >"$root/etc/apt/sources.list.d/ubuntu.sources"
   fi
   quietly inside apt-get update
-  local older newest kernels=()
+  local older newest kernels=() present=()
   if [[ -n ${KERNELS:-} ]]; then
     read -ra kernels <<<"$KERNELS"
     older=${kernels[0]}
@@ -118,8 +118,8 @@ make_machine() {
     kernels=("$older" "$image")
   fi
   quietly inside env DEBIAN_FRONTEND=noninteractive apt-get install -y "${kernels[@]}"
-  read -ra kernels <<<"${PRESENT:-}"
-  if ((${#kernels[@]})); then quietly inside env DEBIAN_FRONTEND=noninteractive apt-get install -y "${kernels[@]}"; fi
+  read -ra present <<<"${PRESENT:-}"
+  if ((${#present[@]})); then quietly inside env DEBIAN_FRONTEND=noninteractive apt-get install -y "${present[@]}"; fi
   running=${older#linux-image-}
   # what a boot of that kernel would answer, and the card that sysfs would show
   printf '#!/bin/sh\nif [ "$*" = -r ]; then echo %s; else exec /bin/uname "$@"; fi\n' "$running" >"$root/usr/local/bin/uname"

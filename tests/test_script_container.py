@@ -8,13 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from fakes import arch_machines, dnf_machines, suse_machines
-from fakes.drivers import driver_plan, recipes_of, system
-from fakes.plans import META
+from fakes import arch_machines, dnf_machines, lives, suse_machines
+from fakes.drivers import script_of_roles, system
 from fakes.world import World, packages
-
-from envcheck.recipes import role_steps
-from envcheck.render import render
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the driver scripts are for Linux")
 
@@ -48,9 +44,7 @@ def make(case: str, tmp_path: Path) -> World:
 def script_for(case: str, world: World, engine: str = "docker") -> str:
     module, name = CASES[case]
     job = module.job_of(name, engine=engine)
-    steps = role_steps("container-toolkit", job, recipes_of(world))
-    assert steps is not None
-    text = render(driver_plan(job, steps), "script", meta=META, sysroot=str(world.root), state_dir=str(world.var))
+    text = script_of_roles(world, job, "container-toolkit")
     return text.replace(SUM, hashlib.sha256(KEY.encode()).hexdigest())
 
 
@@ -83,14 +77,8 @@ def test_a_failure_of_each_command_in_turn_is_repaired_by_the_next_run(case: str
     before, files = world.installed, world.files()
     script = script_for(case, world)
     commands = (GOLDEN / f"{case}.log").read_text().splitlines()
-    world.save(failed=[])
-    runs = 0
-    while (ended := system(world, script, "--yes")).code and runs <= len(commands):
-        assert ended.code not in (10, 11), ended.output
-        runs += 1
-    assert ended.code == 0, ended.output
-    assert set(commands) <= {line.replace(str(tmp_path), "@") for line in world.load()["failed"]}
-    world.save(failed=None)
+    failed = lives.repaired_in_turn(world, script, commands)
+    assert set(commands) <= {line.replace(str(tmp_path), "@") for line in failed}
     assert world.run(script, "--stage", "undo", "--yes").code == 0
     assert (world.installed, world.files()) == (before, files)
 
@@ -120,11 +108,7 @@ def test_zyppers_driver_keeps_its_own_repository_and_key(tmp_path: Path) -> None
     world = make("container-zypper", tmp_path)
     before = world.files(), world.installed
     job = suse_machines.job_of("sles-g07", engine="docker")
-    steps = [
-        step for role in ("driver", "container-toolkit") for step in role_steps(role, job, recipes_of(world)) or ()
-    ]
-    plan = driver_plan(job, tuple(steps))
-    text = render(plan, "script", meta=META, sysroot=str(world.root), state_dir=str(world.var))
+    text = script_of_roles(world, job, "driver", "container-toolkit")
     text = text.replace(SUM, hashlib.sha256(KEY.encode()).hexdigest())
     assert system(world, text, "--yes").code == 0
     assert len(world.load()["keys"]) == 2

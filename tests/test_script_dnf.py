@@ -71,14 +71,8 @@ def test_a_failure_of_each_command_in_turn_is_repaired_by_the_next_run(case: str
     before = set(world.installed)
     script = script_of(world, job_of(case))
     commands = lives.commands_of(case)
-    world.save(failed=spared(commands, ALL.index(case)))
-    runs = 0
-    while (ended := system(world, script, "--yes")).code and runs <= len(commands):
-        assert ended.code not in (10, 11), ended.output
-        runs += 1
-    assert ended.code == 0, ended.output
-    assert set(commands) <= set(world.load()["failed"])
-    world.save(failed=None)
+    failed = lives.repaired_in_turn(world, script, commands, spared(commands, ALL.index(case)))
+    assert set(commands) <= set(failed)
     undone = world.run(script, "--stage", "undo", "--yes")
     assert undone.code == 0, undone.output
     assert set(world.installed) == before

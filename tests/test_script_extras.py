@@ -10,14 +10,12 @@ from pathlib import Path
 
 import pytest
 from fakes.apt_machines import BESIDE, beside, job_of, make
-from fakes.drivers import driver_plan, recipes_of, script_of, system
+from fakes.drivers import script_of, script_of_roles, system
 from fakes.failures import places
-from fakes.plans import META
-from fakes.run_file import bring
+from fakes.run_file import bring, brought
 from fakes.world import DOWNLOAD, World, packages
 
-from envcheck.recipes import DriverJob, role_steps
-from envcheck.render import render
+from envcheck.recipes import DriverJob
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the driver scripts are for Linux")
 
@@ -35,19 +33,14 @@ def job_for(case: str, world: World) -> tuple[str, DriverJob]:
         return "driver", job_of("ubuntu-archive", features=("fabric",))
     if case == "driver-file-run":
         return "driver-file", job_of("nvidia-ubuntu", branch="595", **bring(world.home, "595.100.01"))
-    file = world.home / DEB
-    file.write_text("an archive\n")
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return "driver-file", job_of("nvidia-ubuntu", branch="595", file=str(file), file_sha256=digest)
+    return "driver-file", job_of("nvidia-ubuntu", branch="595", **brought(world.home / DEB, "an archive\n"))
 
 
 def script_for(case: str, world: World, **changes: object) -> str:
     role, job = job_for(case, world)
     for name, value in changes.items():
         object.__setattr__(job, name, value)
-    steps = role_steps(role, job, recipes_of(world))
-    assert steps is not None
-    text = render(driver_plan(job, steps), "script", meta=META, sysroot=str(world.root), state_dir=str(world.var))
+    text = script_of_roles(world, job, role)
     return text.replace(KEY, hashlib.sha256(DOWNLOAD.encode()).hexdigest())
 
 

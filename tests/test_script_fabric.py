@@ -7,13 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from fakes import apt_machines, dnf_machines, suse_machines
-from fakes.drivers import driver_plan, recipes_of, system
-from fakes.plans import META
+from fakes import apt_machines, dnf_machines, lives, suse_machines
+from fakes.drivers import script_of, script_of_roles, system
 from fakes.world import World, packages
-
-from envcheck.recipes import role_steps
-from envcheck.render import render
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the driver scripts are for Linux")
 
@@ -58,10 +54,7 @@ def script_for(case: str, world: World) -> str:
     kept, name, _ = CASES[case]
     (module,) = [each for each in (apt_machines, dnf_machines, suse_machines) if name in each.CASES]
     job = module.job_of(name, features=("fabric", "nvlsm") if "nvlsm" in case else ("fabric",))
-    steps = role_steps("fabric" if kept else "driver", job, recipes_of(world))
-    assert steps is not None
-    plan = driver_plan(job, steps, VERSION if kept else None)
-    return render(plan, "script", meta=META, sysroot=str(world.root), state_dir=str(world.var))
+    return script_of_roles(world, job, "fabric" if kept else "driver", driver=VERSION if kept else None)
 
 
 def there(world: World, case: str) -> list[str]:
@@ -100,15 +93,9 @@ def test_a_failure_of_each_command_in_turn_is_repaired_by_the_next_run(case: str
     before = set(world.installed)
     script = script_for(case, world)
     commands = (GOLDEN / f"{case}.log").read_text().splitlines()
-    world.save(failed=[])
-    runs = 0
-    while (ended := system(world, script, "--yes")).code and runs <= len(commands):
-        assert ended.code not in (10, 11), ended.output
-        runs += 1
-    assert ended.code == 0, ended.output
+    lives.repaired_in_turn(world, script, commands)
     assert there(world, case)
     assert world.load()["services"][UNIT] == [True, True]
-    world.save(failed=None)
     assert world.run(script, "--stage", "undo", "--yes").code == 0
     assert set(world.installed) == before
 
@@ -142,10 +129,7 @@ def test_a_small_kernel_of_a_cloud_gets_its_infiniband_modules(tmp_path: Path) -
         files = {f"/lib/modules/{kernel}/kernel/drivers/infiniband/hw/mlx5/mlx5_ib.ko.zst": "x"}
         world.offer(packages(f"linux-modules-extra-{kernel}", version="6.8", files=files))
     before = world.installed
-    job = apt_machines.job_of("nvidia-ubuntu", features=("fabric", "nvlsm"))
-    steps = role_steps("driver", job, recipes_of(world))
-    assert steps is not None
-    script = render(driver_plan(job, steps), "script", meta=META, sysroot=str(world.root), state_dir=str(world.var))
+    script = script_of(world, apt_machines.job_of("nvidia-ubuntu", features=("fabric", "nvlsm")))
     first = system(world, script, "--yes")
     assert first.code == 0, first.output
     assert {f"linux-modules-extra-{kernel}" for kernel in kernels} <= set(world.installed)

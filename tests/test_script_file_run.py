@@ -55,17 +55,11 @@ def test_from_no_driver_to_a_working_one_with_one_reboot(case: str, tmp_path: Pa
 @pytest.mark.parametrize("case", ALL)
 def test_dry_run_changes_nothing_and_undo_leaves_what_was_there_before(case: str, tmp_path: Path) -> None:
     world, job = offline(case, tmp_path)
-    before = world.files(), set(world.installed)
+    before = world.files(), world.installed
     script = script_of(world, job)
     lives.dry(world, script)
     lives.loads_at_once(world, script)
-    undone = world.run(script, "--stage", "undo", "--yes")
-    assert undone.code == 0, undone.output
-    assert set(world.installed) == before[1]
-    assert {k: v for k, v in world.files().items() if not k.startswith(lives.OURS)} == {
-        k: v for k, v in before[0].items() if not k.startswith(lives.OURS)
-    }
-    assert not world.var.exists()
+    lives.undone(world, script, before)
 
 
 @pytest.mark.slow
@@ -75,13 +69,7 @@ def test_a_failure_of_each_command_in_turn_is_repaired_by_the_next_run(case: str
     before = set(world.installed)
     script = script_of(world, job)
     commands = lives.commands_of(f"file-run-{case}")
-    world.save(failed=spared(commands, ALL.index(case)))
-    runs = 0
-    while (ended := system(world, script, "--yes")).code and runs <= len(commands):
-        assert ended.code not in (10, 11), ended.output
-        runs += 1
-    assert ended.code == 0, ended.output
-    world.save(failed=None)
+    lives.repaired_in_turn(world, script, commands, spared(commands, ALL.index(case)))
     undone = world.run(script, "--stage", "undo", "--yes")
     assert undone.code == 0, undone.output
     assert set(world.installed) == before

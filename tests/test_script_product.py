@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from fakes import apt_machines, arch_machines, dnf_machines, suse_machines
+from fakes import apt_machines, arch_machines, dnf_machines, lives, suse_machines
 from fakes.drivers import script_of, system
 from fakes.failures import places
 from fakes.world import World
@@ -20,20 +20,14 @@ from fakes.world import World
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the driver scripts are for Linux")
 
 
-def by_a_run_file(world: World) -> None:
-    world.put("usr/bin/nvidia-uninstall", "#!/bin/sh\n")
-    (world.root / "usr/bin/nvidia-uninstall").chmod(0o755)
-
-
 def with_a_program(world: World) -> None:
-    world.put("sys/module/nvidia/version", "470.1.2\n")
+    lives.with_a_program(world, "470.1.2")
     world.put("usr/bin/nvidia-smi", "")
-    world.save(process="4711, python")
 
 
 # what is put on the machine, and what the script then says
 STATES: dict[str, tuple[Callable[[World], object], str]] = {
-    "run file": (by_a_run_file, "sudo nvidia-uninstall --silent"),
+    "run file": (lives.by_a_run_file, "sudo nvidia-uninstall --silent"),
     "container": (lambda w: w.put(".dockerenv", ""), "belongs to the host"),
     "wsl": (
         lambda w: w.put("proc/sys/kernel/osrelease", "5.15.167.4-microsoft-standard-WSL2\n"),

@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import lives
 from fakes.dnf_machines import job_of, make, offer, put, rpm
-from fakes.drivers import driver_plan, recipes_of, system
-from fakes.plans import META
+from fakes.drivers import script_of_roles, system
 from fakes.world import World
-
-from envcheck.recipes import role_steps
-from envcheck.render import render
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the driver scripts are for Linux")
 
@@ -32,12 +29,7 @@ def machine(tmp_path: Path, case: str = "rocky-9", **more: Any) -> World:
 
 
 def script_for(world: World, *roles: str, toolkit: str = "12.6", case: str = "rocky-9") -> str:
-    job = job_of(case, toolkit=toolkit)
-    steps = [step for role in roles for step in role_steps(role, job, recipes_of(world)) or ()]
-    assert steps
-    return render(
-        driver_plan(job, tuple(steps)), "script", meta=META, sysroot=str(world.root), state_dir=str(world.var)
-    )
+    return script_of_roles(world, job_of(case, toolkit=toolkit), *roles)
 
 
 def names(world: World) -> set[str]:
@@ -87,14 +79,8 @@ def test_a_failure_of_each_command_in_turn_is_repaired_by_the_next_run(tmp_path:
     before = set(world.installed)
     script = script_for(world, "cuda-toolkit")
     commands = GOLDEN.read_text().splitlines()
-    world.save(failed=[])
-    runs = 0
-    while (ended := system(world, script, "--yes")).code and runs <= len(commands):
-        assert ended.code not in (10, 11), ended.output
-        runs += 1
-    assert ended.code == 0, ended.output
+    lives.repaired_in_turn(world, script, commands)
     assert TOOLKIT in names(world)
-    world.save(failed=None)
     assert world.run(script, "--stage", "undo", "--yes").code == 0
     assert set(world.installed) == before
 

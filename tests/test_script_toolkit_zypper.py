@@ -8,13 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.drivers import driver_plan, recipes_of, system
-from fakes.plans import META
+from fakes.drivers import script_of_roles, system
 from fakes.suse_machines import job_of, make
 from fakes.world import World, packages
-
-from envcheck.recipes import role_steps
-from envcheck.render import render
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the driver scripts are for Linux")
 
@@ -32,12 +28,7 @@ def machine(tmp_path: Path, case: str = "sles-g07", **more: Any) -> World:
 
 
 def script_for(world: World, *roles: str, case: str = "sles-g07", toolkit: str = "12.6") -> str:
-    job = job_of(case, toolkit=toolkit)
-    steps = [step for role in roles for step in role_steps(role, job, recipes_of(world)) or ()]
-    assert steps
-    return render(
-        driver_plan(job, tuple(steps)), "script", meta=META, sysroot=str(world.root), state_dir=str(world.var)
-    )
+    return script_of_roles(world, job_of(case, toolkit=toolkit), *roles)
 
 
 @pytest.mark.parametrize("case", CASES)

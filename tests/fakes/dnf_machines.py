@@ -124,11 +124,17 @@ def write_repos(world: World, repos: Mapping[str, str]) -> None:
         world.put(f"etc/yum.repos.d/{file}.repo", (path.read_text() if path.exists() else "") + text)
 
 
+def parts_of(kernel: str) -> tuple[str, str, str]:
+    """Version, release and architecture of a kernel's package."""
+    version, _, rest = kernel.partition("-")
+    release, arch = rest.rsplit(".", 1)
+    return version, release, arch
+
+
 def kernels(world: World, c: Case) -> None:
     base = c.owner.removesuffix("-core")
     for kernel in (c.kernel, c.newer):
-        version, _, rest = kernel.partition("-")
-        release, arch = rest.rsplit(".", 1)
+        version, release, arch = parts_of(kernel)
         put(world, c.owner, rpm(version, release, arch))
         files = {f"/lib/modules/{kernel}/build/Makefile": ""}
         offer(world, f"{base}-devel", rpm(version, release, arch, files=files, installonly=True))
@@ -143,8 +149,7 @@ def seal(world: World, name: str) -> None:
     put(world, "dkms", rpm("3.2.2", arch="noarch"))
     base = c.owner.removesuffix("-core")
     for kernel in (c.kernel, c.newer):
-        version, _, rest = kernel.partition("-")
-        release, arch = rest.rsplit(".", 1)
+        version, release, arch = parts_of(kernel)
         put(world, f"{base}-devel", rpm(version, release, arch))
         world.put(f"lib/modules/{kernel}/build/Makefile", "")
     if c.owner == "kernel-core":

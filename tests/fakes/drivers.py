@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 from fakes.plans import META, plan_of
 from fakes.world import DOWNLOAD, Ended, World
 
 from envcheck.model import OS, Driver, DriverChoice, DriverMinimum, Gpu, Machine, Plan, Step
-from envcheck.recipes import DriverJob, Recipes, driver_steps, load_recipes
+from envcheck.recipes import DriverJob, Recipes, driver_steps, load_recipes, role_steps
 from envcheck.render import render
 
 
@@ -53,11 +54,25 @@ def driver_plan(job: DriverJob, steps: tuple[Step, ...], driver: str | None = No
     return plan_of(*steps, machine=machine, driver=choice)
 
 
+def rendered(world: World, job: DriverJob, steps: Iterable[Step], driver: str | None = None) -> str:
+    plan = driver_plan(job, tuple(steps), driver)
+    return render(plan, "script", meta=META, sysroot=str(world.root), state_dir=str(world.var))
+
+
 def script_of(world: World, job: DriverJob, driver: str | None = None) -> str:
     steps = driver_steps(job, recipes_of(world))
     assert steps is not None
-    plan = driver_plan(job, steps, driver)
-    return render(plan, "script", meta=META, sysroot=str(world.root), state_dir=str(world.var))
+    return rendered(world, job, steps, driver)
+
+
+def script_of_roles(world: World, job: DriverJob, *roles: str, driver: str | None = None) -> str:
+    """The steps of each role in turn, all of which must have some."""
+    steps: list[Step] = []
+    for role in roles:
+        of_role = role_steps(role, job, recipes_of(world))
+        assert of_role
+        steps += of_role
+    return rendered(world, job, steps, driver)
 
 
 def system(world: World, script: str, *words: str, **more: object) -> Ended:

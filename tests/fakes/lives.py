@@ -6,7 +6,7 @@ A family's tests call these with its own machines, and assert beside them what i
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from fakes.drivers import system
@@ -68,6 +68,22 @@ def dry(world: World, script: str) -> Ended:
     return ended
 
 
+def repaired_in_turn(world: World, script: str, commands: list[str], spared: Iterable[str] = ()) -> list[str]:
+    """Each run goes on to the first command that has not failed yet, in turn before and after that did its work.
+
+    ``commands`` bound the runs; ``spared`` are not made to fail. Returned: those that failed or were spared.
+    """
+    world.save(failed=[*spared])
+    runs = 0
+    while (ended := system(world, script, "--yes")).code and runs <= len(commands):
+        assert ended.code not in (10, 11), ended.output
+        runs += 1
+    assert ended.code == 0, ended.output
+    failed: list[str] = world.load()["failed"]
+    world.save(failed=None)
+    return failed
+
+
 def undone(
     world: World,
     script: str,
@@ -120,15 +136,23 @@ def refused(world: World, script: str, words: str) -> None:
     assert words in ended.output
 
 
-def refused_for_a_run_file(world: World, script: str) -> None:
+def by_a_run_file(world: World) -> None:
     """A driver of NVIDIA's .run file is here, and no package owns its files."""
     world.put("usr/bin/nvidia-uninstall", "#!/bin/sh\n")
     (world.root / "usr/bin/nvidia-uninstall").chmod(0o755)
+
+
+def refused_for_a_run_file(world: World, script: str) -> None:
+    by_a_run_file(world)
     refused(world, script, "sudo nvidia-uninstall --silent")
 
 
-def refused_for_programs(world: World, script: str, driver: str) -> None:
+def with_a_program(world: World, driver: str) -> None:
     """``driver`` is loaded, and a program computes on it."""
     world.put("sys/module/nvidia/version", driver + "\n")
     world.save(process="4711, python")
+
+
+def refused_for_programs(world: World, script: str, driver: str) -> None:
+    with_a_program(world, driver)
     refused(world, script, "4711, python")

@@ -1,4 +1,4 @@
-"""NVIDIA's .run file, as far as a script sees it."""
+"""Files of a driver that a user brings, NVIDIA's .run file as far as a script sees it among them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ chmod 0755 "$root/usr/bin/nvidia-uninstall"
 
 
 def bring(folder: Path, version: str) -> dict[str, Any]:
-    """Write the file of ``version`` (580.100.01); what a job says of it."""
-    file = folder / f"NVIDIA-Linux-x86_64-{version}.run"
-    file.write_text(RUN_FILE.replace("595.100.01", version))
+    """The .run file of ``version`` (580.100.01), as ``brought`` has it."""
+    return brought(folder / f"NVIDIA-Linux-x86_64-{version}.run", RUN_FILE.replace("595.100.01", version))
+
+
+def brought(file: Path, text: str) -> dict[str, Any]:
+    """Write a driver's file; what a job says of it."""
+    file.write_text(text)
     return {"file": str(file), "file_sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
