@@ -1,7 +1,8 @@
 """What else could it be: the usual causes that share the text of a pasted report with the one that was found.
 
-A report is a part of the truth. Where it shows a failure, those causes that print the same words are named too, as
-warnings, with what would tell them apart. The data is ``neighbours.json``: families of texts with their causes.
+A report is a part of the truth. Where it shows a failure, those causes that it reads most like and those that print the
+same words are named too, as warnings, with what would tell them apart. Where no rule found anything, the wording alone
+speaks (``wording.py``). The data is ``neighbours.json``: families of texts with their causes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 from .base import DECISIVE, FAIL, SKIP, WARN, Outcome
 from .fixes import by_hand
 from .view import View
+from .wording import LEAST, PLAIN, likely
 
 SHOWN = 3  # findings in all, unless more of them stand by themselves
 
@@ -25,12 +27,23 @@ def loaded() -> dict[str, Any]:
     return data
 
 
-def also_possible(v: View, outcomes: Mapping[str, Outcome], ranked: list[str], titles: Mapping[str, str]) -> list[str]:
-    """Codes to name beside the ``ranked`` findings, likeliest first; none where the report shows no failure."""
-    if not v.pasted or len(ranked) >= SHOWN or not _failure(v, outcomes):
+def also_possible(
+    v: View, outcomes: Mapping[str, Outcome], ranked: list[str], titles: Mapping[str, str], sound: bool = False
+) -> list[str]:
+    """Codes to name beside the ``ranked`` findings, likeliest first; ``sound``: the facts show no fault.
+
+    Where nothing was found the wording alone is asked, and against sound facts only a plain one counts.
+    """
+    if not v.pasted or len(ranked) >= SHOWN:
+        return []
+    if _failure(v, outcomes):
+        candidates = _candidates(v, outcomes, ranked)
+    elif not ranked:
+        candidates = iter(likely(v.text.lower, PLAIN if sound else LEAST))
+    else:
         return []
     out: list[str] = []
-    for code in _candidates(v, outcomes, ranked):
+    for code in candidates:
         outcome = outcomes.get(code)
         if outcome is None or outcome.status != SKIP or outcome.not_applicable or code not in titles or code in out:
             continue
@@ -41,14 +54,16 @@ def also_possible(v: View, outcomes: Mapping[str, Outcome], ranked: list[str], t
     return out
 
 
-def outcome_of(v: View, code: str, title: str) -> Outcome:
-    """The warning for one of them."""
+def outcome_of(v: View, code: str, title: str, alone: bool = False) -> Outcome:
+    """The warning for one of them; ``alone``: no rule found anything beside it."""
     told = v.told(code)
     apart = loaded()["apart"].get(code)
     return Outcome(
         status=WARN,
-        summary=f"also possible: {title.rstrip('.')}",
-        evidence=(f"line {told[0].line}: {told[0].text}",) if told else ("it prints the same text",),
+        summary=f"{'perhaps' if alone else 'also possible'}: {title.rstrip('.')}",
+        evidence=(f"line {told[0].line}: {told[0].text}",)
+        if told
+        else ("the report reads like one of it; no fact shows it",),
         fix=by_hand(f"find out first whether it is this: {apart}" if apart else "read first how it is told apart"),
     )
 
@@ -66,7 +81,8 @@ def _decisive(v: View) -> list[str]:
 
 
 def _candidates(v: View, outcomes: Mapping[str, Outcome], ranked: list[str]) -> Iterator[str]:
-    """Causes whose own words stand in the report but were outweighed, then those of the families of its texts."""
+    """Causes that the report reads most like, those whose words were outweighed, those of its texts' families."""
+    yield from likely(v.text.lower, LEAST)
     explained = [c for c, o in outcomes.items() if o.summary.startswith("explained by")]
     told = sorted(v.symptoms, key=lambda c: -v.symptoms[c][0].strength)
     yield from (c for c in told if c not in explained)

@@ -131,9 +131,9 @@ def run_checks(machine: Machine, matrix: Matrix, only: Collection[str] = (), ski
     results = tuple(_result(code, outcome, seconds[code]) for code, outcome in outcomes.items())
     word = verdict(results, machine)
     ranked = _ranked(outcomes)
-    near = neighbours.also_possible(view, outcomes, ranked, TITLES)
+    near = neighbours.also_possible(view, outcomes, ranked, TITLES, sound=word == HEALTHY)
     if near:  # said of a failure that the verdict knows already; what is undetermined stays so
-        outcomes.update((code, neighbours.outcome_of(view, code, TITLES[code])) for code in near)
+        outcomes.update((code, neighbours.outcome_of(view, code, TITLES[code], alone=not ranked)) for code in near)
         results = tuple(_result(code, outcome, seconds[code]) for code, outcome in outcomes.items())
         word = DEGRADED if word == HEALTHY else word
     findings = tuple(_finding(code, outcomes[code]) for code in (*ranked, *near))
