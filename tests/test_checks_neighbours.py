@@ -87,7 +87,7 @@ def test_a_report_without_a_failure_gets_none(text: str) -> None:
 
 def test_what_is_undetermined_stays_so() -> None:
     """Candidates are no knowledge: they make nothing ``degraded`` (exit 0) of what could not be told (exit 3)."""
-    report = asked("Traceback (most recent call last):\nImportError: something of torch went wrong")
+    report = asked("only one process may use the card, the second waits for exclusive\nRuntimeError: it went wrong")
     assert report.findings
     assert all(f.status == "warn" for f in report.findings)
     assert report.verdict == "undetermined"
@@ -98,3 +98,16 @@ def test_shapes_that_do_not_fit_are_no_conflict_of_cublas() -> None:
     assert [f.code for f in asked(text).findings if f.status == "fail"] == ["cublas-version-conflict"]
     shapes = f"RuntimeError: mat1 and mat2 shapes cannot be multiplied (16x127 and 128x64)\n{text}"
     assert [f.code for f in asked(shapes).findings if f.status == "fail"] == []
+
+
+def test_an_error_of_python_code_names_no_candidate() -> None:
+    """Nothing of the installation is wrong: families that share a word of it would only mislead."""
+    shapes = "File \"train.py\", line 3\nTypeError: Trainer.__init__() got an unexpected keyword argument 'gpus'\n"
+    assert asked(f"Traceback (most recent call last):\n{shapes}").findings == ()
+
+
+def test_a_loss_of_nan_is_no_certain_overflow_where_nobody_speaks_of_fp16() -> None:
+    (plain,) = [f for f in asked("loss: nan after 2000 iterations\n").findings if f.code == "fp16-overflow"]
+    assert plain.status == "warn" and "learning rate" in plain.summary
+    (half,) = [f for f in asked("loss: nan after 2000 iterations with fp16\n").findings if f.code == "fp16-overflow"]
+    assert half.status == "fail"

@@ -16,7 +16,7 @@ from typing import Any
 from .base import DECISIVE, FAIL, SKIP, WARN, Outcome
 from .fixes import by_hand
 from .view import View
-from .wording import LEAST, PLAIN, likely
+from .wording import LEAST, PLAIN, likely, reads_sound
 
 SHOWN = 3  # findings in all, unless more of them stand by themselves
 
@@ -32,9 +32,12 @@ def also_possible(
 ) -> list[str]:
     """Codes to name beside the ``ranked`` findings, likeliest first; ``sound``: the facts show no fault.
 
-    Where nothing was found the wording alone is asked, and against sound facts only a plain one counts.
+    Where nothing was found the wording alone is asked, and against sound facts only a plain one counts. A text that
+    reads most like one of no fault of the installation (a TypeError, shapes that do not fit) gets none at all.
     """
     if not v.pasted or len(ranked) >= SHOWN:
+        return []
+    if not ranked and reads_sound(v.text.lower):
         return []
     if _failure(v, outcomes):
         candidates = _candidates(v, outcomes, ranked)

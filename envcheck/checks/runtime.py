@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
-from .base import CERTAIN, DECISIVE, STRONG, WEAK, Outcome
+from .base import CERTAIN, DECISIVE, FAIL, STRONG, WARN, WEAK, Outcome
 from .details import events, gpu_details, mapping
 from .fixes import by_hand, step
 from .judge import fact, judge
@@ -13,6 +14,10 @@ from .view import View
 SELECTION, MEMORY, NUMERICS, MULTI = "selection", "memory", "numerics", "multi-gpu"
 FULL, SCARCE = 95, 5  # per cent of a memory in use, and still free
 GTX16 = re.compile(r"GTX ?16[356]0|\bT(?:400|500|550|600|1000|1200)\b|MX ?(?:450|550)", re.IGNORECASE)
+FP16 = (
+    r"fp[ _-]?16|float16|\bhalf\b|\.half\(|\bamp\b|mixed[ -]precision"
+    r"|precision|autocast|apex|\bt5\b|flan|minimum loss scale|already at minimum"
+)
 
 
 def cuda_visible_devices(v: View) -> Outcome:
@@ -208,11 +213,18 @@ def fp16_overflow(v: View) -> Outcome:
     Fix: bfloat16 where the GPU has it (compute capability 8.0), else FP32.
     References: https://docs.pytorch.org/docs/stable/notes/amp_examples.html
     """
-    return judge(
+    found = judge(
         v,
         "fp16-overflow",
         "FP16 overflows in this model: it is a matter of precision, not of the installation",
         fix=lambda: by_hand("use bfloat16 (compute capability 8.0 or newer) or FP32 for this model"),
+    )
+    if found.status != FAIL or v.has(FP16):
+        return found
+    return dataclasses.replace(
+        found,
+        status=WARN,
+        summary="a loss of nan or an overflow that may come of FP16: a learning rate too high does the same",
     )
 
 

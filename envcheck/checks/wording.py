@@ -14,8 +14,8 @@ from pathlib import Path
 
 HEALTHY = "healthy"
 SCALE = 100.0  # the weights of wording.json are whole hundredths
-LEAST = -0.8  # score of a cause that is still worth a word; below it most guesses are wrong
-PLAIN = -0.5  # the same against facts that show a sound machine
+LEAST = -0.5  # score of a cause that is still worth a word; below it most guesses are wrong
+PLAIN = -0.4  # the same against facts that show a sound machine
 MOST_TEXT = 200_000  # characters that are read of a long log: its end, where errors stand
 _TOKEN = re.compile(r"[a-z_][a-z_0-9]+|[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]+")
 
@@ -64,3 +64,8 @@ def likely(text: str, least: float) -> list[str]:
     if not ranked or ranked[0][0] == HEALTHY:
         return []
     return [code for code, score in ranked if code != HEALTHY and score > least]
+
+
+def reads_sound(text: str) -> bool:
+    """``text`` (lower case) reads most like one about no fault of the installation."""
+    return scores(text)[:1] != [] and scores(text)[0][0] == HEALTHY
